@@ -1,0 +1,188 @@
+"""The volume: slices of HU, their geometry, and where each slice came from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hrinet.errors import InputError
+from hrinet.geometry import Geometry
+from hrinet.types import FLOAT32, INT16, SliceArray, VolumeArray
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where one slice came from.
+
+    Attributes:
+        source: index of the source slice this is an exact copy of; None for a synthetic slice.
+        source_id: what names the source slice in its file (DICOM SOP Instance UID, with ``#frame``
+            for multi-frame objects), or an empty string.
+        method: the method that made a synthetic slice; None for an original.
+        neighbours: indices of the source slices on both sides of a synthetic slice.
+        t: position of a synthetic slice between its neighbours, 0 at the first, 1 at the second.
+        flag: why a synthetic slice deserves distrust (a missing slice, an unusually wide gap), or
+            an empty string.
+    """
+
+    source: int | None = None
+    source_id: str = ""
+    method: str | None = None
+    neighbours: tuple[int, int] | None = None
+    t: float = 0.0
+    flag: str = ""
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the slice was computed rather than measured."""
+        return self.source is None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a reader found out about an input, besides voxels and geometry.
+
+    Attributes:
+        format: ``DICOM``, ``NIfTI``, ``NRRD``, ``MetaImage`` or ``memory``.
+        path: the path as the user gave it.
+        series_uid: DICOM Series Instance UID of the chosen volume (with ``#n`` where one series
+            holds several volumes), or an empty string.
+        modality: DICOM Modality, or an empty string.
+        description: DICOM Series Description, or an empty string.
+        kernel: DICOM Convolution Kernel, or an empty string.
+        notes: findings in plain words, one sentence each.
+        dropped: input slices that were left out, one sentence each.
+        file_axes: which axis of the file (0 slowest) each of (slice, row, column) is, so that a
+            writer can restore the order.
+    """
+
+    format: str = "memory"
+    path: str = ""
+    series_uid: str = ""
+    modality: str = ""
+    description: str = ""
+    kernel: str = ""
+    notes: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    file_axes: tuple[int, int, int] = (0, 1, 2)
+
+
+class SliceSource(Protocol):
+    """Anything that hands out slices one at a time: a volume in memory or a scan on disk.
+
+    Attributes:
+        geometry: of all slices.
+        dtype: int16 where the values are whole HU that fit, else float32.
+        padding_hu: the value of voxels outside the reconstructed field of view, or None.
+        source_ids: what names each slice in its file; empty strings where nothing does.
+        info: what the reader found out.
+        is_sequential: whether slices can only be read forwards (a compressed stream).
+    """
+
+    @property
+    def geometry(self) -> Geometry: ...
+    @property
+    def dtype(self) -> np.dtype[np.generic]: ...
+    @property
+    def padding_hu(self) -> float | None: ...
+    @property
+    def source_ids(self) -> Sequence[str]: ...
+    @property
+    def info(self) -> SourceInfo: ...
+    @property
+    def is_sequential(self) -> bool: ...
+
+    def read_slice(self, index: int) -> SliceArray:
+        """Slice ``index``, shape (row, column), HU, of :attr:`dtype`; do not write to it.
+
+        Raises:
+            InputError: if the slice cannot be decoded.
+            RangeExceededError: if its values do not fit :attr:`dtype`.
+        """
+        ...
+
+    def widened(self) -> SliceSource:
+        """The same source with float32 slices, for values beyond int16."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A CT volume in memory.
+
+    Attributes:
+        array: shape (slice, row, column), HU, int16 where that is lossless, else float32; read-only.
+        geometry: where the voxels lie.
+        provenance: one entry a slice.
+        padding_hu: the value of voxels outside the field of view, or None.
+        info: what the reader found out.
+
+    Raises:
+        InputError: if shape, dtype and number of provenance entries contradict each other.
+    """
+
+    array: VolumeArray
+    geometry: Geometry
+    provenance: tuple[Provenance, ...] = ()
+    padding_hu: float | None = None
+    info: SourceInfo = field(default_factory=SourceInfo)
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        if array.ndim != 3 or array.shape != self.geometry.shape:
+            raise InputError(
+                f"the array's shape is {array.shape}, its geometry describes {self.geometry.shape}"
+            )
+        if array.dtype not in (INT16, FLOAT32):
+            raise InputError(f"a volume holds int16 or float32 HU, got {array.dtype}")
+        array = array.view()
+        array.setflags(write=False)
+        object.__setattr__(self, "array", array)
+        if not self.provenance:
+            originals = tuple(Provenance(source=k) for k in range(len(array)))
+            object.__setattr__(self, "provenance", originals)
+        if len(self.provenance) != len(array):
+            raise InputError(
+                f"{len(self.provenance)} provenance entries for {len(array)} slices"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(slices, rows, columns)."""
+        return self.geometry.shape
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """int16 or float32."""
+        return self.array.dtype
+
+    @property
+    def source_ids(self) -> tuple[str, ...]:
+        """What names each slice in its file."""
+        return tuple(entry.source_id for entry in self.provenance)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Memory is random access."""
+        return False
+
+    def read_slice(self, index: int) -> SliceArray:
+        """Slice ``index``, shape (row, column), HU, read-only."""
+        view: SliceArray = self.array[index]
+        return view
+
+    def widened(self) -> Volume:
+        """The same volume as float32."""
+        return Volume(
+            array=self.array.astype(np.float32),
+            geometry=self.geometry,
+            provenance=self.provenance,
+            padding_hu=self.padding_hu,
+            info=self.info,
+        )
