@@ -103,6 +103,12 @@ def synthesize(
             workers.shutdown(wait=True, cancel_futures=True)
 
 
+def slices_in_memory(planned: Sequence[PlannedSlice], *, threads: int) -> int:
+    """Most slices that :func:`synthesize` holds at a time: a bound for estimates."""
+    largest = max((len(list(group)) for _, group in groupby(planned, lambda s: s.left)), default=0)
+    return (threads + 1) * (largest + 1) + 2 * _CONTEXT + 2
+
+
 def _forget(slices: dict[int, Future[SliceArray]], todo: deque[_Job], count: int) -> None:
     """Drop slices that no job to come needs; running jobs keep their own references."""
     first_needed = todo[0].needs(count).start - _CONTEXT if todo else count

@@ -1,0 +1,78 @@
+"""The ``hrinet`` command: parses arguments, hands them on, turns errors into exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+import hrinet
+from hrinet.commands import demo, doctor, info, interpolate
+from hrinet.errors import HrinetError
+
+app = typer.Typer(
+    name="hrinet",
+    help="Fill the gaps between the slices of a CT scan.",
+    epilog="Exit codes: 0 done; 1 failed half-way, nothing partial is left behind; "
+    "2 the input or the arguments are wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("interpolate")(interpolate.interpolate)
+app.command("info")(info.info)
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hrinet {hrinet.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Fill the gaps between the slices of a CT scan."""
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C or a request to terminate; unwinds so that temporary files are removed."""
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Interrupted(number)
+
+
+def main() -> NoReturn:
+    """Entry point of the console script."""
+    signal.signal(signal.SIGINT, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app(standalone_mode=True)
+    except HrinetError as error:
+        typer.echo(f"hrinet: {error}", err=True)
+        sys.exit(error.exit_code)
+    except _Interrupted as interrupted:
+        typer.echo("hrinet: interrupted; no output was written", err=True)
+        sys.exit(128 + int(interrupted.args[0]))
+    except BrokenPipeError:
+        sys.exit(1)
+    except MemoryError:
+        typer.echo("hrinet: out of memory; no output was written", err=True)
+        sys.exit(1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        typer.echo(f"hrinet: {error.filename or 'system'}: {reason}; no output was written", err=True)
+        sys.exit(1)
+    sys.exit(0)

@@ -1,0 +1,132 @@
+"""``hrinet interpolate``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hrinet.commands.parsing import parse_range, parse_spacing
+from hrinet.synthesize.registry import AUTO, method_help
+
+
+def interpolate(
+    input_path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="DICOM file, folder or zip; or .nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd.",
+        ),
+    ],
+    output_path: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="A .nii, .nii.gz, .nrrd or .mha file.")
+    ],
+    spacing: Annotated[
+        str,
+        typer.Option(
+            metavar="iso|MM",
+            help="Distance between output slices: 'iso' is the pixel spacing, rounded so that "
+            "every original slice is kept; a number is taken exactly.",
+        ),
+    ] = "iso",
+    factor: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Divide every gap of usual width into N instead."),
+    ] = None,
+    method: Annotated[str, typer.Option(metavar="NAME", help=method_help())] = AUTO,
+    label: Annotated[
+        bool, typer.Option("--label", help="The input is a segmentation: voxels are ids.")
+    ] = False,
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="originals|uniform",
+            help="For unevenly spaced scans: keep every original, or make the output even "
+            "(chosen by itself where the format needs it).",
+        ),
+    ] = None,
+    slice_range: Annotated[
+        str | None,
+        typer.Option(
+            "--range", metavar="A:B", help="Only input slices A to B - 1, counted from 0."
+        ),
+    ] = None,
+    untilt: Annotated[
+        bool,
+        typer.Option(
+            "--untilt", help="Straighten a tilted scan; originals are then moved in their plane."
+        ),
+    ] = False,
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", help="Fill gaps up to this width (by default 25 mm, 5 times the usual)."
+        ),
+    ] = None,
+    series: Annotated[
+        str | None,
+        typer.Option(metavar="UID", help="Which DICOM series, as listed by 'hrinet info'."),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse missing slices and unusual gaps instead of flagging."),
+    ] = False,
+    preview: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="Also draw before and after.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Also write what was done.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing output files.")
+    ] = False,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Gaps computed at the same time.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the report as one JSON object.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show a progress bar even if piped.")
+    ] = False,
+) -> None:
+    """Fill the gaps of a CT scan; every original slice stays bit for bit what it was.
+
+    Next to OUTPUT a .json tells for every slice whether it is original or synthetic.
+    """
+    from hrinet import pipeline
+    from hrinet.commands.progress import slice_progress
+    from hrinet.plan.plan import Request
+    from hrinet.report.wording import describe_result
+
+    start, stop = parse_range(slice_range)
+    request = Request(
+        spacing=parse_spacing(spacing),
+        factor=factor,
+        grid=pipeline.parse_grid(grid),
+        start=start,
+        stop=stop,
+        limits=pipeline.gap_limits(max_gap),
+        strict=strict,
+    )
+    with slice_progress(forced=verbose, hidden=as_json and not verbose) as progress:
+        result = pipeline.interpolate_file(
+            input_path,
+            pipeline.Outputs(
+                volume=output_path, preview=preview, report=report, overwrite=overwrite
+            ),
+            pipeline.Options(
+                request=request, method=method, label=label, untilt=untilt, threads=threads
+            ),
+            series=series,
+            progress=progress,
+            command=" ".join(["hrinet", *sys.argv[1:]]),
+        )
+    if as_json:
+        import json
+
+        typer.echo(json.dumps(result))
+    else:
+        typer.echo(describe_result(result))

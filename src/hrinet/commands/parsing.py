@@ -1,0 +1,40 @@
+"""Turning words of the command line into values."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hrinet.errors import RequestError
+
+
+def parse_spacing(text: str) -> float | Literal["iso"]:
+    """``iso`` or a number of mm.
+
+    Raises:
+        RequestError: if it is neither.
+    """
+    if text.lower() == "iso":
+        return "iso"
+    try:
+        return float(text.lower().removesuffix("mm"))
+    except ValueError:
+        raise RequestError(f"--spacing is {text!r}, expected 'iso' or a number of mm") from None
+
+
+def parse_range(text: str | None) -> tuple[int, int | None]:
+    """``A:B`` as (A, B); either may be missing.
+
+    Raises:
+        RequestError: if it is not that.
+    """
+    if text is None:
+        return 0, None
+    start, colon, stop = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return int(start or 0), int(stop) if stop else None
+    except ValueError:
+        raise RequestError(
+            f"--range is {text!r}, expected A:B with whole numbers, as in 10:20 or 10:"
+        ) from None

@@ -1,0 +1,122 @@
+"""Reports in plain words."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+_WIDTH = 96
+
+
+def describe_result(result: Mapping[str, Any]) -> str:
+    """What ``hrinet interpolate`` did.
+
+    Args:
+        result: the report of :func:`hrinet.pipeline.interpolate_file`.
+    """
+    plan, source = result["plan"], result["input"]
+    seconds = result["seconds"]
+    lines = [
+        f"{source['slices']} slices every {_mm(source['spacing_mm'])} -> {plan['slices']} slices "
+        f"every {_mm(plan['spacing_mm'])}: {plan['original']} original and unchanged, "
+        f"{plan['synthetic']} synthetic by {result['method']} "
+        f"({seconds:.1f} s, {plan['synthetic'] / max(seconds, 1e-9):.0f} slices/s)",
+    ]
+    if plan["synthetic"] == 0:
+        lines.append(
+            "Nothing to fill: the slices are already as near as asked for; see --spacing and "
+            "--factor."
+        )
+    lines += _notes(result["notes"])
+    if plan["flagged"]:
+        lines += _notes([f"{plan['flagged']} synthetic slices are flagged in the sidecar"])
+    lines.append(f"Written: {result['output']}")
+    lines.append(f"Sidecar: {result['sidecar']} (which slice is original, which synthetic)")
+    if result.get("preview"):
+        lines.append(f"Preview: {result['preview']}")
+    lines.append("Synthetic slices are computed, not measured. Not for diagnosis.")
+    return "\n".join(lines)
+
+
+def describe_summary(summary: Mapping[str, Any]) -> str:
+    """What ``hrinet info`` found.
+
+    Args:
+        summary: of :func:`hrinet.report.summary.summarize`.
+    """
+    volume = summary["volume"]
+    gaps = volume["gaps_mm"]
+    rows = [
+        ("input", f"{summary['input']} ({volume['format']})"),
+        ("series", volume["series_uid"]),
+        (
+            "description",
+            ", ".join(v for v in (volume["modality"], volume["description"]) if v),
+        ),
+        ("kernel", volume["kernel"]),
+        (
+            "voxels",
+            f"{volume['columns']} x {volume['rows']} x {volume['slices']} "
+            f"({volume['dtype']}), {volume['plane']}, {volume['orientation']}",
+        ),
+        (
+            "spacing",
+            f"{volume['pixel_spacing_mm'][1]:.4g} x {volume['pixel_spacing_mm'][0]:.4g} mm in plane, "
+            + (
+                f"slices every {_mm(gaps['median'])}"
+                if gaps["even"]
+                else f"slices every {_mm(gaps['smallest'])} to {_mm(gaps['largest'])} "
+                f"(median {_mm(gaps['median'])})"
+            ),
+        ),
+        (
+            "thickness",
+            "not stated"
+            if volume["slice_thickness_mm"] is None
+            else _mm(volume["slice_thickness_mm"]),
+        ),
+        ("tilt", f"{volume['tilt_deg']:.2f} degrees" if volume["tilt_deg"] > 0.05 else ""),
+    ]
+    lines = [f"{name:<12} {text}" for name, text in rows if text]
+    lines += _notes(volume["notes"])
+    if summary["others"]:
+        lines += ["", "Also in this input (choose with --series):"]
+        lines += [f"  {other}" for other in summary["others"]]
+    lines.append("")
+    outcome = summary["would_do"]
+    if "refused" in outcome:
+        lines.append(f"'hrinet interpolate' would refuse: {outcome['refused']}")
+        return "\n".join(lines)
+    lines.append(
+        f"'hrinet interpolate' would make {outcome['slices']} slices every "
+        f"{_mm(outcome['spacing_mm'])} ({outcome['synthetic']} synthetic, by {outcome['method']}) "
+        f"in about {_duration(outcome['estimated_seconds'])}, using about "
+        f"{outcome['estimated_peak_mb']:.0f} MB of memory and {outcome['output_mb']:.0f} MB of disk."
+    )
+    lines += _notes(outcome["notes"])
+    return "\n".join(lines)
+
+
+def _mm(value: float) -> str:
+    return f"{value:.4g} mm"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def _notes(notes: Iterable[str]) -> list[str]:
+    return [
+        textwrap.fill(
+            f"{note[:1].upper()}{note[1:]}.",
+            _WIDTH,
+            initial_indent="  * ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for note in notes
+    ]
