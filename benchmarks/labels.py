@@ -2,12 +2,14 @@
 
 Usage: ``python benchmarks/labels.py``. Slices of a phantom with 20 labels (512 x 512 pixels of
 0.7 mm) are kept every 5 mm; the 1 mm slices in between are synthesized and compared with the
-analytic ones. Dice is the mean over labels. SimpleITK, if installed, resamples the same stack
-with its LabelGaussian interpolator (for the time and Dice side by side).
+analytic ones. Dice is taken per label over all synthetic slices. SimpleITK, if installed, stands
+beside it: plain shape-based interpolation, that is the largest blend of its signed Maurer distance
+maps of every label (background included), and its resampling with the LabelLinear interpolator.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +27,7 @@ Stack = NDArray[np.int16]
 
 
 def phantom() -> Stack:
-    """Ellipsoids, some nested or touching, cones and oblique vessels, shape (slice, row, column)."""
+    """Ellipsoids, nested or touching, cones and oblique vessels, (slice, row, column)."""
     rng = np.random.default_rng(3)
     y, x = (np.mgrid[:SIZE, :SIZE] - SIZE / 2).astype(np.float32) * PIXEL_MM
     stack = np.zeros((DEPTH, SIZE, SIZE), dtype=np.int16)
@@ -88,16 +90,36 @@ def run(method: Callable[[Gap, Sequence[float]], Iterator[Any]], stack: Stack) -
     return out
 
 
-def itk(stack: Stack) -> Stack | None:
-    try:
-        import SimpleITK as sitk  # noqa: N813
-    except ImportError:
-        return None
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+def itk_distances(gap: Gap, t: Sequence[float]) -> Iterator[Any]:
+    """Plain shape-based interpolation with SimpleITK's distance maps."""
+    import SimpleITK as sitk
+
+    first, second = gap.slices[gap.left], gap.slices[gap.left + 1]
+    ids = np.union1d(first, second)
+    maps = []
+    for label in ids:
+        pair = []
+        for plane in (first, second):
+            image = sitk.GetImageFromArray((plane == label).astype(np.uint8))
+            image.SetSpacing(gap.pixel_spacing_mm[::-1])
+            distance = sitk.SignedMaurerDistanceMap(
+                image, insideIsPositive=True, squaredDistance=False, useImageSpacing=True
+            )
+            pair.append(sitk.GetArrayFromImage(distance))
+        maps.append(pair)
+    for position in t:
+        blends = [a * (1 - position) + b * position for a, b in maps]
+        yield ids[np.argmax(blends, axis=0)]
+
+
+def itk_resampled(stack: Stack) -> Stack:
+    """Resampling of the whole stack with SimpleITK's LabelLinear interpolator."""
+    import SimpleITK as sitk
+
     image = sitk.GetImageFromArray(np.ascontiguousarray(stack[::STEP_MM]))
     image.SetSpacing((PIXEL_MM, PIXEL_MM, STEP_MM))
     resample = sitk.ResampleImageFilter()
-    resample.SetInterpolator(sitk.sitkLabelGaussian)
+    resample.SetInterpolator(sitk.sitkLabelLinear)
     resample.SetSize((SIZE, SIZE, DEPTH))
     resample.SetOutputSpacing((PIXEL_MM, PIXEL_MM, 1.0))
     result: Stack = sitk.GetArrayFromImage(resample.Execute(image))
@@ -128,6 +150,11 @@ def main() -> None:
         "linear probability": linear_probability,
         "labels": Labels().synthesize,
     }
+    with contextlib.suppress(ImportError):
+        import SimpleITK as sitk
+
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+        methods["SimpleITK distance maps"] = itk_distances
     for name, method in methods.items():
         start = time.perf_counter()
         result = run(method, truth)
@@ -139,12 +166,12 @@ def main() -> None:
         tracemalloc.stop()
         mean, worst = scores(result, truth)
         print(f"| {name} | {mean:.4f} | {worst:.4f} | {seconds:.4f} | {peak:.1f} |")
-    start = time.perf_counter()
-    resampled = itk(truth)
-    if resampled is not None:
+    if "SimpleITK distance maps" in methods:
+        start = time.perf_counter()
+        result = itk_resampled(truth)
         seconds = (time.perf_counter() - start) / synthetic
-        mean, worst = scores(resampled, truth)
-        print(f"| SimpleITK LabelGaussian | {mean:.4f} | {worst:.4f} | {seconds:.4f} | - |")
+        mean, worst = scores(result, truth)
+        print(f"| SimpleITK LabelLinear | {mean:.4f} | {worst:.4f} | {seconds:.4f} | - |")
 
 
 if __name__ == "__main__":

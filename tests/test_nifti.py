@@ -12,14 +12,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
 from hrinet.errors import GeometryError, HrinetError, InputError, LimitError
 from hrinet.geometry import Geometry
 from hrinet.io.limits import Limits
 from hrinet.io.nifti import NiftiSink, open_nifti
 from hrinet.volume import SourceInfo
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 SHAPE = (4, 5, 6)
@@ -60,7 +61,9 @@ def write(path: Path, array: np.ndarray, geometry: Geometry, **info: Any) -> Non
     sink.close()
 
 
-def save(path: Path, *, kind: Any = nib.Nifti1Image, array: np.ndarray = ARRAY, **fields: Any) -> Path:
+def save(
+    path: Path, *, kind: Any = nib.Nifti1Image, array: np.ndarray = ARRAY, **fields: Any
+) -> Path:
     """An axial file by nibabel, with header fields changed afterwards."""
     image = kind(array.T, np.diag([0.7, 0.7, 2.5, 1]))
     nib.save(image, path)
@@ -330,7 +333,8 @@ def test_defects(tmp_path, message, compress):
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"hello world\n" * 100, b"\x1f\x8b", b"\x1f\x8b\x08" + b"x" * 500, bytes(600)]
+    "data",
+    [b"", b"x", b"hello world\n" * 99, b"\x1f\x8b", b"\x1f\x8b\x08" + b"x" * 500, bytes(600)],
 )  # fmt: skip
 def test_other_files_are_refused(tmp_path, data):
     path = tmp_path / "a.nii"
@@ -385,9 +389,11 @@ def test_damaged_bytes_raise_only_our_errors(originals, tmp_path, kind, flips, c
     path = tmp_path / "a.nii"
     path.write_bytes(data)
     limits = Limits(max_memory_bytes=10_000_000, max_slice_voxels=1_000_000)
+    message = ""
     try:
         source = open_nifti(path, limits=limits)
         for index in range(min(len(source.geometry), 10)):
             source.read_slice(index)
     except HrinetError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message

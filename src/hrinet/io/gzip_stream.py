@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bz2
 import io
-import zlib
+import os
 from pathlib import Path
-from typing import BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from isal import igzip, igzip_threaded, isal_zlib
 
@@ -23,7 +23,15 @@ MAX_DEFLATE_RATIO = 1032
 _CHUNK = 1 << 16
 _BLOCK = 1 << 20
 _LEVEL = 2
-_THREADS = 2
+_THREADS = max(2, min(4, os.cpu_count() or 1))
+_untyped_igzip: Any = igzip
+_untyped_igzip_threaded: Any = igzip_threaded
+_DAMAGE: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    ValueError,
+    cast("type[Exception]", isal_zlib.error),
+)
 
 
 class InflateStream:
@@ -61,7 +69,7 @@ class InflateStream:
         while count > 0:
             try:
                 part = self._reader.read(min(count, _BLOCK))
-            except (OSError, EOFError, ValueError, zlib.error, isal_zlib.error) as error:
+            except _DAMAGE as error:
                 raise self._damaged(str(error)) from error
             if not part:
                 break
@@ -79,7 +87,7 @@ class InflateStream:
         while done < len(buffer):
             try:
                 count = self._reader.readinto(buffer[done : done + _BLOCK])
-            except (OSError, EOFError, ValueError, zlib.error, isal_zlib.error) as error:
+            except _DAMAGE as error:
                 raise self._damaged(str(error)) from error
             if not count:
                 raise self._damaged("the data end too early")
@@ -142,22 +150,24 @@ class _ZlibReader(io.RawIOBase):
 
 def _inflater(file: BinaryIO, encoding: Encoding) -> io.BufferedIOBase:
     if encoding == "gzip":
-        return cast("io.BufferedIOBase", igzip.IGzipFile(fileobj=file, mode="rb"))
+        return cast("io.BufferedIOBase", _untyped_igzip.IGzipFile(fileobj=file, mode="rb"))
     if encoding == "bzip2":
         return cast("io.BufferedIOBase", bz2.BZ2File(file, "rb"))
     return io.BufferedReader(_ZlibReader(file), _CHUNK)
 
 
 def open_gzip_writer(path: Path) -> io.BufferedWriter:
-    """Create a gzip file that is compressed by two threads while the caller goes on.
+    """Create a gzip file that is compressed by a few threads while the caller goes on.
 
     The file is one gzip member (RFC 1952) without time stamp or name, so equal data give equal
-    files.
+    files, whatever the number of threads.
 
     Raises:
         OSError: if the file cannot be created.
     """
     return cast(
         "io.BufferedWriter",
-        igzip_threaded.open(path, "wb", compresslevel=_LEVEL, threads=_THREADS, block_size=_BLOCK),
+        _untyped_igzip_threaded.open(
+            path, "wb", compresslevel=_LEVEL, threads=_THREADS, block_size=_BLOCK
+        ),
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hrinet
+from hrinet.errors import InputError
 from hrinet.geometry import Geometry
 from hrinet.volume import Provenance, SourceInfo
 
@@ -126,3 +127,17 @@ def write_sidecar(
     head = json.dumps(content, indent=2, ensure_ascii=False)[:-2]
     rows = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in slices)
     path.write_text(f'{head},\n  "slices": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
+
+
+def read_kinds(output: Path) -> tuple[str, ...]:
+    """``original`` or ``synthetic`` for every slice of an output that has its sidecar beside it.
+
+    Raises:
+        InputError: if the sidecar is missing or not one of ours.
+    """
+    path = sidecar_path(output)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return tuple(str(entry["kind"]) for entry in content["slices"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is not a readable HRINet sidecar") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import pi, sqrt
 
 import cv2
 import numpy as np
@@ -24,6 +25,15 @@ _SQUARE_TOLERANCE = 1e-6
 
 _ALIGN_BELOW = 0.9
 """Overlapping shapes are aligned if that raises their Dice overlap from below this fraction."""
+
+_STEEPEST = 2.0
+"""Shapes that do not overlap are one if they moved at most this many mm per mm of gap (63 deg)."""
+
+_FARTHEST_RADII = 4.0
+"""... and at most this many times the sum of their radii."""
+
+_LARGEST_RATIO = 2.5
+"""... and if their radii differ by at most this factor."""
 
 _MOST_PIECES = 128
 """A label in more pieces than this is speckle, whose pieces have no partners to look for."""
@@ -262,7 +272,7 @@ def alignment(first: Pieces, a: int, second: Pieces, b: int) -> tuple[float, flo
     return offset(first, a, second, b) if plain < _ALIGN_BELOW * aligned else (0.0, 0.0)
 
 
-def alike_when_aligned(first: Pieces, a: int, second: Pieces, b: int) -> bool:
+def _alike_when_aligned(first: Pieces, a: int, second: Pieces, b: int) -> bool:
     """Whether at least half of the smaller piece lies in the other once centroids coincide."""
     _, aligned = _common(first, a, second, b)
     return 2 * aligned >= min(first.areas[a], second.areas[b])
@@ -278,6 +288,52 @@ def _common(first: Pieces, a: int, second: Pieces, b: int) -> tuple[int, int]:
     if rows == 0 and columns == 0:
         return plain, plain
     return plain, int(np.count_nonzero(np.roll(one, (rows, columns), axis=(0, 1)) & other))
+
+
+def links(
+    first: Pieces,
+    second: Pieces,
+    lonely: tuple[list[int], list[int]],
+    spacing_mm: tuple[float, float],
+    width_mm: float,
+) -> set[tuple[int, int]]:
+    """Pairs of pieces that do not overlap, but lie near enough to be one that moved.
+
+    Every lonely piece chooses the nearest lonely piece of the other side or, failing that, the
+    nearest of all: a branch that leaves a vessel. Laid on each other they have to overlap. All
+    that are equally near are chosen, so that the outcome does not depend on the order.
+
+    Args:
+        first: all pieces on one slice.
+        second: all pieces on the other.
+        lonely: those of either without overlap.
+        spacing_mm: distance between rows and between columns, mm.
+        width_mm: distance between the slices, mm.
+    """
+    found: set[tuple[int, int]] = set()
+    height, width = spacing_mm
+    for flipped, (here, there) in enumerate(((first, second), (second, first))):
+        if there.count == 0:
+            continue
+        centres = np.array(there.centroids)
+        radii = np.sqrt(np.array(there.areas) * height * width / pi)
+        alone = np.zeros(there.count, dtype=np.bool_)
+        alone[lonely[1 - flipped]] = True
+        for piece in lonely[flipped]:
+            y, x = here.centroids[piece]
+            radius = sqrt(here.areas[piece] * height * width / pi)
+            distances = np.hypot((centres[:, 0] - y) * height, (centres[:, 1] - x) * width)
+            reach = np.minimum(_STEEPEST * width_mm, _FARTHEST_RADII * (radius + radii))
+            alike = np.maximum(radius, radii) <= _LARGEST_RATIO * np.minimum(radius, radii)
+            near = (distances <= reach) & alike
+            near = near & alone if (near & alone).any() else near
+            if near.any():
+                limit = distances[near].min() * (1 + 1e-6)
+                for other in np.flatnonzero(near & (distances <= limit)).tolist():
+                    if not _alike_when_aligned(here, piece, there, other):
+                        continue
+                    found.add((other, piece) if flipped else (piece, other))
+    return found
 
 
 def continued(pairs: set[tuple[int, int]], pieces: Sequence[int]) -> list[int]:

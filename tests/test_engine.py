@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+from conftest import make_geometry
+from hrinet.errors import InputError
+from hrinet.plan.plan import PlannedSlice, Request, make_plan
+from hrinet.synthesize.cubic import cubic_weights
+from hrinet.synthesize.engine import slices_in_memory, synthesize, to_dtype
+from hrinet.synthesize.linear import Linear
+from hrinet.synthesize.registry import METHODS, build_interpolator
+from hrinet.volume import Volume
+
+
+def planned_for(volume, **request):
+    return make_plan(
+        volume.geometry.positions_mm.tolist(),
+        Request(**request),
+        pixel_spacing_mm=volume.geometry.pixel_spacing,
+    ).slices
+
+
+def run(volume, method="linear", threads=2, **request):
+    interpolator = build_interpolator(method)
+    return list(synthesize(volume, planned_for(volume, **request), interpolator, threads=threads))
+
+
+@pytest.mark.parametrize("method", [method.name for method in METHODS])
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_originals_come_through_bit_for_bit(thick, method, dtype):
+    volume = thick if dtype is np.int16 else thick.widened()
+    results = run(volume, method, factor=3)
+    assert len(results) == 19
+    for planned, values in results:
+        assert values.dtype == dtype
+        assert values.shape == (12, 10)
+        if planned.is_original:
+            assert np.array_equal(values, volume.array[planned.left])
+
+
+def test_synthetic_slices_see_four_neighbours_at_true_positions():
+    positions = [0.0, 4.0, 9.0, 10.0, 16.0]
+    geometry = make_geometry(positions)
+    array = np.random.default_rng(0).normal(0, 400, geometry.shape).astype(np.float32)
+    volume = Volume(array=array, geometry=geometry)
+    for planned, values in run(volume, "cubic", spacing=1.5):
+        if planned.is_original:
+            continue
+        first, last = max(planned.left - 1, 0), min(planned.left + 2, 4)
+        weights = cubic_weights(positions[first : last + 1], planned.left - first, planned.t)
+        expected = np.tensordot(weights, array[first : last + 1].astype(float), 1)
+        assert np.abs(values - expected).max() < 1e-2
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(thick):
+    runs = [[v.tobytes() for _, v in run(thick, "cubic", threads=n, factor=4)] for n in (1, 2, 5)]
+    assert runs[0] == runs[1] == runs[2]
+
+
+def test_rounding_is_to_nearest_and_saturates():
+    values = np.array([[-40000.0, -1.6, -0.4, 0.4, 1.6, 40000.0]], np.float32)
+    assert to_dtype(values, np.dtype(np.int16)).tolist() == [[-32768, -2, 0, 0, 2, 32767]]
+    assert to_dtype(values, np.dtype(np.float32)) is values
+
+
+def test_padding_does_not_bleed_into_the_image():
+    geometry = make_geometry([0, 5, 10, 15])
+    array = np.full(geometry.shape, 40, np.int16)
+    array[:, :3] = -3024
+    array[2:, 3] = -3024
+    volume = Volume(array=array, geometry=geometry, padding_hu=-3024.0)
+    for planned, values in run(volume, "cubic", factor=4):
+        assert set(np.unique(values[4:])) == {40}
+        assert set(np.unique(values[:3])) == {-3024}
+        # Where only one side is outside, the nearer side decides, and air is what is blended with.
+        if planned.left == 1 and planned.t > 0.5:
+            assert np.all(values[3] == -3024)
+        elif planned.left == 1 and not planned.is_original:
+            assert np.all((values[3] > -1200) & (values[3] < 41))
+
+
+def test_only_a_few_slices_are_held_at_a_time():
+    geometry = make_geometry(5.0 * np.arange(200))
+    volume = Volume(array=np.zeros(geometry.shape, np.int16), geometry=geometry)
+    ahead = 0
+
+    class Watched:
+        read = 0
+
+        def __getattr__(self, name):
+            return getattr(volume, name)
+
+        def read_slice(self, index):
+            self.read = max(self.read, index)
+            return volume.read_slice(index)
+
+    source = Watched()
+    planned = planned_for(volume, factor=3)
+    for current, _ in synthesize(source, planned, Linear(), threads=2):
+        time.sleep(0.0005)
+        ahead = max(ahead, source.read - current.left)
+    assert ahead <= 6
+    assert slices_in_memory(planned, threads=2) == 16
+
+
+def test_sequential_sources_are_read_in_order(thick):
+    seen = []
+
+    class Sequential:
+        is_sequential = True
+
+        def __getattr__(self, name):
+            return getattr(thick, name)
+
+        def read_slice(self, index):
+            seen.append(index)
+            return thick.read_slice(index)
+
+    list(synthesize(Sequential(), planned_for(thick, factor=2), Linear(), threads=3))
+    assert seen == list(range(7))
+
+
+def test_an_error_in_a_slice_reaches_the_caller_and_stops_the_threads(thick):
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(thick, name)
+
+        def read_slice(self, index):
+            if index == 4:
+                raise InputError("slice 4 is damaged")
+            return thick.read_slice(index)
+
+    before = threading.active_count()
+    with pytest.raises(InputError, match="slice 4"):
+        list(synthesize(Broken(), planned_for(thick, factor=2), Linear(), threads=2))
+    assert threading.active_count() == before
+
+
+def test_opencv_gets_its_threads_back(thick):
+    before = cv2.getNumThreads()
+    run(thick, factor=2)
+    assert cv2.getNumThreads() == before
+
+
+def test_a_plan_of_originals_only(thick):
+    results = list(synthesize(thick, [PlannedSlice(0.0, 0), PlannedSlice(30.0, 6)], Linear()))
+    assert [np.array_equal(v, thick.array[p.left]) for p, v in results] == [True, True]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hrinet.errors import RequestError
+from hrinet.io.staging import Staging
+
+
+def test_files_appear_together_when_all_is_well(tmp_path):
+    with Staging(overwrite=False) as staging:
+        first = staging.path(tmp_path / "a.nii")
+        second = staging.path(tmp_path / "a.json")
+        first.write_bytes(b"1")
+        second.write_bytes(b"2")
+        assert not (tmp_path / "a.nii").exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "a.nii"]
+    assert (tmp_path / "a.nii").read_bytes() == b"1"
+
+
+def test_nothing_is_left_after_an_error(tmp_path):
+    with pytest.raises(KeyboardInterrupt), Staging(overwrite=False) as staging:
+        staging.path(tmp_path / "a.nii").write_bytes(b"1")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_file_survives_a_failed_overwrite(tmp_path):
+    target = tmp_path / "a.nii"
+    target.write_bytes(b"old")
+    with pytest.raises(ValueError, match="boom"), Staging(overwrite=True) as staging:
+        staging.path(target).write_bytes(b"new")
+        raise ValueError("boom")
+    assert target.read_bytes() == b"old"
+    with Staging(overwrite=True) as staging:
+        staging.path(target).write_bytes(b"new")
+    assert target.read_bytes() == b"new"
+
+
+def test_clear_refusals(tmp_path):
+    (tmp_path / "there.nii").touch()
+    with Staging(overwrite=False) as staging:
+        with pytest.raises(RequestError, match=r"exists already; pass --overwrite"):
+            staging.path(tmp_path / "there.nii")
+        with pytest.raises(RequestError, match="is a folder"):
+            staging.path(tmp_path)
+        with pytest.raises(RequestError, match="does not exist; create it"):
+            staging.path(tmp_path / "no" / "a.nii")
+        staging.path(tmp_path / "b.nii")
+        with pytest.raises(RequestError, match="two outputs"):
+            staging.path(tmp_path / "b.nii")
+
+
+_WRITE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from hrinet.io.staging import Staging
+with Staging(overwrite=True) as staging:
+    path = staging.path(Path(sys.argv[1]) / "a.nii")
+    path.write_bytes(b"half")
+    print("ready", flush=True)
+    time.sleep(30)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_kill_leaves_the_old_file_and_no_partial_one(tmp_path):
+    (tmp_path / "a.nii").write_bytes(b"old")
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITE_SLOWLY, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=10)
+    process.stdout.close()
+    time.sleep(0.05)
+    assert (tmp_path / "a.nii").read_bytes() == b"old"
+    assert all(p.name.startswith(".") for p in tmp_path.iterdir() if p.name != "a.nii")

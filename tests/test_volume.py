@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from conftest import make_geometry
+from hrinet.errors import InputError
+from hrinet.volume import Provenance, Volume
+
+
+def test_a_volume_is_read_only_and_knows_its_slices(thick):
+    assert thick.shape == (7, 12, 10)
+    assert [entry.source for entry in thick.provenance] == list(range(7))
+    assert not any(entry.is_synthetic for entry in thick.provenance)
+    with pytest.raises(ValueError, match="read-only"):
+        thick.array[0, 0, 0] = 1
+
+
+def test_the_callers_array_stays_writable():
+    array = np.zeros((2, 12, 10), np.int16)
+    Volume(array=array, geometry=make_geometry([0, 5]))
+    array[0, 0, 0] = 1
+    assert array[0, 0, 0] == 1
+
+
+@pytest.mark.parametrize(
+    ("array", "provenance", "message"),
+    [
+        (np.zeros((3, 12, 10), np.int16), (), "geometry describes"),
+        (np.zeros((12, 10), np.int16), (), "geometry describes"),
+        (np.zeros((2, 12, 10), np.float64), (), "float64"),
+        (np.zeros((2, 12, 10), np.int16), (Provenance(source=0),), "1 provenance entries"),
+    ],
+)
+def test_contradictions_are_refused(array, provenance, message):
+    with pytest.raises(InputError, match=message):
+        Volume(array=array, geometry=make_geometry([0, 5]), provenance=provenance)
+
+
+def test_widened_keeps_values(thick):
+    wide = thick.widened()
+    assert wide.dtype == np.float32
+    assert np.array_equal(wide.array, thick.array)
