@@ -11,7 +11,7 @@ from conftest import make_geometry
 from hrinet.errors import InputError
 from hrinet.plan.plan import PlannedSlice, Request, make_plan
 from hrinet.synthesize.cubic import cubic_weights
-from hrinet.synthesize.engine import slices_in_memory, synthesize, to_dtype
+from hrinet.synthesize.engine import slices_in_memory, store, synthesize
 from hrinet.synthesize.linear import Linear
 from hrinet.synthesize.registry import METHODS, build_interpolator
 from hrinet.volume import Volume
@@ -62,10 +62,24 @@ def test_the_same_bytes_whatever_the_number_of_threads(thick):
     assert runs[0] == runs[1] == runs[2]
 
 
+def test_an_output_array_is_filled_in_place(thick):
+    planned = planned_for(thick, factor=3)
+    out = np.zeros((len(planned), 12, 10), np.int16)
+    results = list(synthesize(thick, planned, build_interpolator("cubic"), out=out))
+    expected = run(thick, "cubic", factor=3)
+    for index, ((_, values), (_, other)) in enumerate(zip(results, expected, strict=True)):
+        assert np.shares_memory(values, out[index])
+        assert np.array_equal(values, other)
+
+
 def test_rounding_is_to_nearest_and_saturates():
     values = np.array([[-40000.0, -1.6, -0.4, 0.4, 1.6, 40000.0]], np.float32)
-    assert to_dtype(values, np.dtype(np.int16)).tolist() == [[-32768, -2, 0, 0, 2, 32767]]
-    assert to_dtype(values, np.dtype(np.float32)) is values
+    whole = np.empty(values.shape, np.int16)
+    store(values, whole)
+    assert whole.tolist() == [[-32768, -2, 0, 0, 2, 32767]]
+    kept = np.empty_like(values)
+    store(values, kept)
+    assert np.array_equal(kept, values)
 
 
 def test_padding_does_not_bleed_into_the_image():

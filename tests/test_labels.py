@@ -119,7 +119,7 @@ def test_slices_beyond_the_gap_help(name):
     ids=["blunt cone", "cone", "small sphere", "sphere"],
 )
 def test_volume_of_vanishing_tips(inside, low, high):
-    """Beyond the last slice, over all positions of the tip in the gap; nearer to it than nearest."""
+    """Beyond the last slice, over all positions of the tip in the gap; closer than nearest."""
     volumes = []
     for offset in np.arange(0.1, 5.0, 0.5):
         truth = volume(inside(offset))

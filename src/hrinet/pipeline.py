@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from hrinet.untilt import Untilted
 from hrinet.synthesize.engine import default_threads, synthesize
 from hrinet.synthesize.interpolator import Interpolator
 from hrinet.synthesize.registry import AUTO, build_interpolator
+from hrinet.types import SliceArray, VolumeArray
 from hrinet.volume import Provenance, SliceSource, Volume
 
 _TILT_TOLERANCE_DEG = 0.05
@@ -72,20 +73,23 @@ class Prepared:
         """Size of the output's voxels, uncompressed."""
         return int(np.prod(self.geometry.shape)) * self.source.dtype.itemsize
 
-    def provenance(self, planned: PlannedSlice) -> Provenance:
-        """The record of an output slice."""
-        if planned.is_original:
-            moved = isinstance(self.source, Untilted)
-            return Provenance(
-                source=planned.left,
-                source_id=self.source.source_ids[planned.left],
-                flag="moved in its plane to remove the gantry tilt" if moved else "",
+    def provenance(self) -> tuple[Provenance, ...]:
+        """The records of the output slices."""
+        moved = isinstance(self.source, Untilted)
+        original_flag = "moved in its plane to remove the gantry tilt" if moved else ""
+        source_ids = self.source.source_ids
+        return tuple(
+            Provenance(
+                source=planned.left, source_id=source_ids[planned.left], flag=original_flag
             )
-        return Provenance(
-            method=self.interpolator.name,
-            neighbours=(planned.left, planned.left + 1),
-            t=planned.t,
-            flag=planned.flag,
+            if planned.is_original
+            else Provenance(
+                method=self.interpolator.name,
+                neighbours=(planned.left, planned.left + 1),
+                t=planned.t,
+                flag=planned.flag,
+            )
+            for planned in self.plan.slices
         )
 
 
@@ -180,12 +184,12 @@ def interpolate(
     )
     job = prepare(volume, options)
     array = np.empty(job.geometry.shape, volume.dtype)
-    for index, (_, values) in enumerate(_run(job)):
-        array[index] = values
+    for _ in _run(job, out=array):
+        pass
     return Volume(
         array=array,
         geometry=job.geometry,
-        provenance=tuple(job.provenance(planned) for planned in job.plan.slices),
+        provenance=job.provenance(),
         padding_hu=volume.padding_hu,
         info=replace(volume.info, notes=job.notes),
     )
@@ -282,7 +286,7 @@ def _interpolate_scan(
     suffix = check_writable(outputs.volume, job.geometry)
     _check_space(outputs.volume, job.output_bytes, compressed=suffix == ".nii.gz")
     run = describe(job, command=command)
-    provenance = [job.provenance(planned) for planned in job.plan.slices]
+    provenance = job.provenance()
     with Staging(overwrite=outputs.overwrite) as staging:
         sidecar = staging.path(sidecar_path(outputs.volume))
         preview = staging.path(outputs.preview) if outputs.preview else None
@@ -335,13 +339,16 @@ def _interpolate_scan(
     return result
 
 
-def _run(job: Prepared) -> Any:
+def _run(
+    job: Prepared, *, out: VolumeArray | None = None
+) -> Iterator[tuple[PlannedSlice, SliceArray]]:
     return synthesize(
         job.source,
         job.plan.slices,
         job.interpolator,
         threads=job.options.threads,
         masks_padding=not job.options.label,
+        out=out,
     )
 
 

@@ -1,7 +1,7 @@
 """A procedural torso, so that the package can show itself without anybody's scan.
 
-Everything is a formula in patient coordinates (LPS, mm; the origin is the middle of the chest), so
-that thin truth and thick slices at any position come from one and the same body. A structure is a
+Everything is a formula in patient coordinates (LPS, mm), so that thin truth
+and thick slices at any position come from one and the same body. A structure is a
 signed distance (negative inside) and is blended over what was painted before it, with an edge as
 soft as a scanner's in-plane point spread.
 """
@@ -30,6 +30,7 @@ CORTICAL, CANCELLOUS, DISC, CARTILAGE = 900.0, 250.0, 90.0, 120.0
 BLOOD, CONTRAST = 45.0, 180.0
 NODULE = 40.0
 
+_MIDDLE_Z = 150.0  # Formulas count z from the middle of the chest.
 _PITCH = 27.0  # One vertebra and one rib every so many mm.
 _TOP_VERTEBRA = 150.0
 _SUBPLANE_MM = 1.7
@@ -56,7 +57,7 @@ class _Tubes(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TorsoPhantom:
-    """A chest and upper abdomen from about z = -150 to 150 mm.
+    """A chest and upper abdomen, from the kidneys at z = 0 to the collar bones at z = 300 mm.
 
     Attributes:
         rows: of a slice.
@@ -92,7 +93,7 @@ class TorsoPhantom:
         for plane, z in zip(out, positions_mm, strict=True):
             if roi is not None:
                 x, y = self._x[:, roi[1]], self._y[roi[0]]
-                self._paint(_Canvas(plane[roi], x, y, self.pixel_mm), float(z))
+                self._paint(_Canvas(plane[roi], x, y, self.pixel_mm), float(z) - _MIDDLE_Z)
         return out
 
     def thick(self, position_mm: float, thickness_mm: float) -> NDArray[np.float32]:
@@ -152,7 +153,7 @@ class TorsoPhantom:
             x, y, z = side * rng.uniform(60, 110), rng.uniform(-50, 60), rng.uniform(0, 90)
             radius = (5.0, 8.0, 3.5)[len(found)]
             if float(_lung(np.array(x), np.array(y), z)) < -radius - 8:
-                found.append(Nodule(x, y, z, radius))
+                found.append(Nodule(x, y, z + _MIDDLE_Z, radius))
         return tuple(found)
 
     @cached_property
@@ -224,7 +225,7 @@ class TorsoPhantom:
         parenchyma += vessels * (self._blood - parenchyma)
         c.blend(inside_lung, parenchyma)
         for n in self.nodules:
-            c.ellipsoid(z, (n.x, n.y, n.z), (n.radius,) * 3, NODULE)
+            c.ellipsoid(z, (n.x, n.y, n.z - _MIDDLE_Z), (n.radius,) * 3, NODULE)
 
         c.ellipsoid(z, (16, -26, 8), (60, 48, 60), FAT + 15, angle=-28)
         c.ellipsoid(z, (16, -26, 8), (56, 44, 56), MYOCARDIUM, angle=-28)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hrinet.plan.plan import PlannedSlice
 from hrinet.synthesize.interpolator import Gap, Interpolator
-from hrinet.types import FLOAT32, INT16, SliceArray
+from hrinet.types import INT16, SliceArray, VolumeArray
 from hrinet.volume import SliceSource
 
 _AIR_HU = -1024.0
@@ -35,6 +35,7 @@ class _Job:
     """Consecutive output slices at or after one source slice."""
 
     left: int
+    first: int
     planned: tuple[PlannedSlice, ...]
 
     def needs(self, count: int) -> range:
@@ -50,6 +51,7 @@ def synthesize(
     *,
     threads: int | None = None,
     masks_padding: bool = True,
+    out: VolumeArray | None = None,
 ) -> Iterator[tuple[PlannedSlice, SliceArray]]:
     """Yield the planned slices in order.
 
@@ -73,9 +75,7 @@ def synthesize(
         RangeExceededError: if a source slice does not fit ``source.dtype``.
     """
     threads = threads or default_threads()
-    jobs = [
-        _Job(left, tuple(group)) for left, group in groupby(planned, key=lambda entry: entry.left)
-    ]
+    jobs = _jobs(planned)
     padding = source.padding_hu if masks_padding else None
     readers = ThreadPoolExecutor(1 if source.is_sequential else threads, "hrinet-read")
     workers = ThreadPoolExecutor(threads, "hrinet-synthesize")
@@ -92,15 +92,27 @@ def synthesize(
                         if index not in slices:
                             slices[index] = readers.submit(source.read_slice, index)
                     inputs = {index: slices[index] for index in indices}
-                    running.append(
-                        (job, workers.submit(_compute, job, inputs, source, interpolator, padding))
+                    places = None if out is None else out[job.first : job.first + len(job.planned)]
+                    future = workers.submit(
+                        _compute, job, inputs, source, interpolator, padding, places
                     )
+                    running.append((job, future))
                     _forget(slices, todo, len(source.geometry))
                 job, future = running.popleft()
                 yield from zip(job.planned, future.result(), strict=True)
         finally:
             readers.shutdown(wait=True, cancel_futures=True)
             workers.shutdown(wait=True, cancel_futures=True)
+
+
+def _jobs(planned: Sequence[PlannedSlice]) -> list[_Job]:
+    jobs: list[_Job] = []
+    first = 0
+    for left, group in groupby(planned, key=lambda entry: entry.left):
+        members = tuple(group)
+        jobs.append(_Job(left, first, members))
+        first += len(members)
+    return jobs
 
 
 def slices_in_memory(planned: Sequence[PlannedSlice], *, threads: int) -> int:
@@ -122,17 +134,24 @@ def _compute(
     source: SliceSource,
     interpolator: Interpolator,
     padding: float | None,
-) -> list[SliceArray]:
-    synthetic = [planned.t for planned in job.planned if not planned.is_original]
+    places: VolumeArray | None,
+) -> Sequence[SliceArray]:
+    """Fill ``places`` (or new arrays) with the slices of one job."""
     arrays = {index: future.result() for index, future in inputs.items()}
-    if not synthetic:
+    if places is None and all(planned.is_original for planned in job.planned):
         return [arrays[job.left]] * len(job.planned)
-    geometry = source.geometry
-    masks = None
+    outputs = (
+        list(places)
+        if places is not None
+        else [np.empty(arrays[job.left].shape, source.dtype) for _ in job.planned]
+    )
     seen = arrays
+    masks = {}
     if padding is not None:
-        masks = {index: arrays[index] == padding for index in (job.left, job.left + 1)}
+        masks = {index: arrays[index] == padding for index in inputs}
         seen = {index: _without_padding(values, padding) for index, values in arrays.items()}
+    geometry = source.geometry
+    synthetic = [planned.t for planned in job.planned if not planned.is_original]
     gap = Gap(
         slices=tuple(seen.values()),
         positions_mm=tuple(float(geometry.positions_mm[index]) for index in arrays),
@@ -140,19 +159,17 @@ def _compute(
         pixel_spacing_mm=geometry.pixel_spacing,
         slice_thickness_mm=geometry.slice_thickness,
     )
-    results = interpolator.synthesize(gap, synthetic)
-    output = []
-    for planned in job.planned:
+    results = interpolator.synthesize(gap, synthetic) if synthetic else iter(())
+    for planned, output in zip(job.planned, outputs, strict=True):
         if planned.is_original:
-            output.append(arrays[job.left])
+            output[...] = arrays[job.left]
             continue
-        values = to_dtype(next(results), source.dtype)
-        if masks is not None and padding is not None:
+        store(next(results), output)
+        if masks:
             # Outside the field of view on the nearer side means outside here.
-            mask = masks[job.left if planned.t <= 0.5 else job.left + 1]
-            values = np.where(mask, source.dtype.type(padding), values)  # type: ignore[call-arg]
-        output.append(values)
-    return output
+            nearer = job.left if planned.t <= 0.5 else job.left + 1
+            output[masks[nearer]] = padding
+    return outputs
 
 
 def _without_padding(values: SliceArray, padding: float) -> SliceArray:
@@ -162,20 +179,17 @@ def _without_padding(values: SliceArray, padding: float) -> SliceArray:
     return np.where(mask, values.dtype.type(_AIR_HU), values)
 
 
-def to_dtype(values: SliceArray, dtype: np.dtype[np.generic]) -> SliceArray:
-    """Round and saturate to int16, or convert to float32.
+def store(values: SliceArray, output: SliceArray) -> None:
+    """Copy a slice, rounding to nearest and saturating where the output is int16.
 
     Args:
-        values: shape (row, column), HU.
-        dtype: int16 or float32.
+        values: shape (row, column), HU, int16 or float32.
+        output: of the same shape, int16 or float32.
     """
-    if values.dtype == dtype:
-        return values
-    if dtype == FLOAT32:
-        return values.astype(np.float32)
-    assert dtype == INT16
-    rounded: SliceArray = cv2.add(values, 0.0, dtype=cv2.CV_16S)
-    return rounded
+    if output.dtype == INT16 and values.dtype != INT16:
+        cv2.add(values, 0.0, dst=output, dtype=cv2.CV_16S)
+    else:
+        output[...] = values
 
 
 @contextmanager

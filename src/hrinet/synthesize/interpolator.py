@@ -59,6 +59,7 @@ class Interpolator(Protocol):
 
         Yields:
             One slice for every t, shape (row, column), HU; float32, or the dtype of the inputs if
-            the method rounds by itself. The caller rounds and casts.
+            the method rounds by itself. The caller rounds, casts and copies: a method may use one
+            buffer for all of them.
         """
         ...

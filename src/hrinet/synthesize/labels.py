@@ -105,15 +105,17 @@ class Labels:
             _check(plane)
         rows, columns = gap.slices[gap.left].shape
         regions = _regions(gap)
-        everything = _Region(None, (0, 0, rows, columns))
+        full = all(plane.all() for plane in gap.slices[gap.left : gap.left + 2])
+        if len(regions) > 1 and not full:
+            # The union differs from the labels only where there are several.
+            regions.append(_Region(None, (0, 0, rows, columns)))
         kept: dict[_Region, list[_Shape]] = {}
         room = _KEPT_SLICES * rows * columns
         for position in t:
             score = np.full((rows, columns), _NOTHING)
             result = np.zeros((rows, columns), dtype=gap.slices[gap.left].dtype)
-            filled = np.zeros((rows, columns), dtype=np.bool_)
-            # The union differs from the labels only where there are several.
-            for region in (*regions, everything) if len(regions) > 1 else regions:
+            filled = np.full((rows, columns), full)
+            for region in regions:
                 shapes = kept.get(region)
                 if shapes is None:
                     shapes = _shapes(gap, region)

@@ -18,6 +18,8 @@ class Linear:
     def synthesize(self, gap: Gap, t: Sequence[float]) -> Iterator[SliceArray]:
         """Yield the blend for every t; see :class:`Interpolator`."""
         left, right = gap.slices[gap.left], gap.slices[gap.left + 1]
+        blend = None
         for position in t:
             # One vectorized pass that rounds and saturates, without float32 copies.
-            yield cv2.addWeighted(left, 1.0 - position, right, position, 0.0)
+            blend = cv2.addWeighted(left, 1.0 - position, right, position, 0.0, dst=blend)
+            yield blend
