@@ -6,20 +6,26 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from real_data import ct
 
 import hrinet
 from conftest import make_geometry
 from hrinet.volume import Volume
-from real_data import ct
 
 
 def call(*arguments, cwd=None):
     """Run the real command in its own process, as a user does."""
     return subprocess.run(
-        [sys.executable, "-c", "from hrinet.commands.app import main; main()", *map(str, arguments)],
+        [
+            sys.executable,
+            "-c",
+            "from hrinet.commands.app import main; main()",
+            *map(str, arguments),
+        ],
         capture_output=True,
         text=True,
         cwd=cwd,
@@ -102,9 +108,7 @@ def test_range_spacing_and_grid(scan, tmp_path):
         (("info", "empty"), "holds no DICOM images"),
     ],
 )
-def test_bad_input_is_one_sentence_exit_code_2_and_nothing_left(
-    scan, tmp_path, arguments, message
-):
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_left(scan, tmp_path, arguments, message):
     (tmp_path / "text.dcm").write_text("Dear reader, " * 50)
     (tmp_path / "text.nii").write_text("Dear reader, " * 50)
     (tmp_path / "cut.nii").write_bytes(scan.read_bytes()[:1500])
@@ -208,7 +212,7 @@ def test_demo_runs_twice_and_shows_its_pictures(tmp_path):
         result = call("demo", "--output", tmp_path / "d", "--json")
         assert result.returncode == 0, result.stderr
     content = json.loads(result.stdout)
-    assert os.path.getsize(content["preview"]) > 10_000
+    assert Path(content["preview"]).stat().st_size > 10_000
     errors = {name: row["psnr_db"] for name, row in content["methods"].items()}
     assert errors["repeat"] < errors["linear"]
     assert errors["flow"] > errors["cubic"]

@@ -11,7 +11,7 @@ from conftest import make_geometry
 from hrinet.errors import InputError
 from hrinet.plan.plan import PlannedSlice, Request, make_plan
 from hrinet.synthesize.cubic import cubic_weights
-from hrinet.synthesize.engine import slices_in_memory, store, synthesize
+from hrinet.synthesize.engine import slices_in_memory, synthesize
 from hrinet.synthesize.linear import Linear
 from hrinet.synthesize.registry import METHODS, build_interpolator
 from hrinet.volume import Volume
@@ -70,16 +70,6 @@ def test_an_output_array_is_filled_in_place(thick):
     for index, ((_, values), (_, other)) in enumerate(zip(results, expected, strict=True)):
         assert np.shares_memory(values, out[index])
         assert np.array_equal(values, other)
-
-
-def test_rounding_is_to_nearest_and_saturates():
-    values = np.array([[-40000.0, -1.6, -0.4, 0.4, 1.6, 40000.0]], np.float32)
-    whole = np.empty(values.shape, np.int16)
-    store(values, whole)
-    assert whole.tolist() == [[-32768, -2, 0, 0, 2, 32767]]
-    kept = np.empty_like(values)
-    store(values, kept)
-    assert np.array_equal(kept, values)
 
 
 def test_padding_does_not_bleed_into_the_image():

@@ -123,7 +123,13 @@ def test_invalid_geometry_is_refused(change, message):
 
 @pytest.mark.parametrize(
     "affine",
-    [np.zeros((4, 4)), np.diag([1.0, 1, 0, 1]), np.full((4, 4), np.nan), np.ones((4, 4)), np.eye(3)],
+    [
+        np.zeros((4, 4)),
+        np.diag([1.0, 1, 0, 1]),
+        np.full((4, 4), np.nan),
+        np.ones((4, 4)),
+        np.eye(3),
+    ],
 )
 def test_singular_affines_are_refused(affine):
     with pytest.raises(GeometryError):

@@ -82,9 +82,12 @@ class Geometry:
             raise GeometryError(f"slice thickness must be positive, got {thickness} mm")
         if len(self.origins) > 1 and not np.all(np.diff(self.positions_mm) > 0):
             raise GeometryError(
-                "slices must advance strictly along their normal, positions are "
-                f"{np.round(self.positions_mm, 4).tolist()} mm"
+                "slices must advance strictly along their normal, but slice "
+                f"{self._first_step_back()} does not lie after the one before it"
             )
+
+    def _first_step_back(self) -> int:
+        return int(np.flatnonzero(np.diff(self.positions_mm) <= 0)[0]) + 1
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -133,12 +136,8 @@ class Geometry:
         """
         if len(self.origins) < 2:
             return _frozen(np.zeros(2), "shear")
-        step = (self.origins[-1] - self.origins[0]) / (
-            self.positions_mm[-1] - self.positions_mm[0]
-        )
-        return _frozen(
-            np.array([step @ self.row_direction, step @ self.column_direction]), "shear"
-        )
+        step = (self.origins[-1] - self.origins[0]) / (self.positions_mm[-1] - self.positions_mm[0])
+        return _frozen(np.array([step @ self.row_direction, step @ self.column_direction]), "shear")
 
     @property
     def tilt_deg(self) -> float:
@@ -242,7 +241,7 @@ class Geometry:
         left = min(max(int(np.floor(slice_index)), 0), max(len(self.origins) - 2, 0))
         t = slice_index - left
         if t == 0:
-            return self.origins[left]
+            return np.asarray(self.origins[left])
         return np.asarray((1 - t) * self.origins[left] + t * self.origins[left + 1])
 
     def at_positions(self, positions_mm: Sequence[float]) -> Geometry:

@@ -1,4 +1,4 @@
-"""The main job: source -> plan -> synthesize -> output, in memory or streaming from file to file."""
+"""The main job: source -> plan -> synthesize -> output, in memory or from file to file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from hrinet.io.sidecar import sidecar_path, write_sidecar
 from hrinet.io.staging import Staging
 from hrinet.plan.gaps import GapLimits
 from hrinet.plan.plan import Grid, Plan, PlannedSlice, Request, make_plan
-from hrinet.untilt import Untilted
 from hrinet.synthesize.engine import default_threads, synthesize
 from hrinet.synthesize.interpolator import Interpolator
 from hrinet.synthesize.registry import AUTO, build_interpolator
 from hrinet.types import SliceArray, VolumeArray
-from hrinet.volume import Provenance, SliceSource, Volume
+from hrinet.untilt import Untilted
+from hrinet.volume import ObservedSource, Provenance, SliceSource, Volume
 
 _TILT_TOLERANCE_DEG = 0.05
 
@@ -79,9 +79,7 @@ class Prepared:
         original_flag = "moved in its plane to remove the gantry tilt" if moved else ""
         source_ids = self.source.source_ids
         return tuple(
-            Provenance(
-                source=planned.left, source_id=source_ids[planned.left], flag=original_flag
-            )
+            Provenance(source=planned.left, source_id=source_ids[planned.left], flag=original_flag)
             if planned.is_original
             else Provenance(
                 method=self.interpolator.name,
@@ -176,12 +174,8 @@ def interpolate(
     Raises:
         RequestError: if the request cannot be fulfilled.
     """
-    request = Request(
-        spacing=spacing, factor=factor, grid=grid, limits=gap_limits(max_gap_mm)
-    )
-    options = Options(
-        request=request, method=method, label=label, untilt=untilt, threads=threads
-    )
+    request = Request(spacing=spacing, factor=factor, grid=grid, limits=gap_limits(max_gap_mm))
+    options = Options(request=request, method=method, label=label, untilt=untilt, threads=threads)
     job = prepare(volume, options)
     array = np.empty(job.geometry.shape, volume.dtype)
     for _ in _run(job, out=array):
@@ -300,7 +294,7 @@ def _interpolate_scan(
         )
         picture = _new_preview(job) if preview else None
         try:
-            for index, (planned, values) in enumerate(_run(job)):
+            for index, (planned, values) in enumerate(_run(_shown_to(picture, job))):
                 sink.write(values)
                 if picture is not None:
                     picture.add(
@@ -358,9 +352,21 @@ def _new_preview(job: Prepared) -> Any:
     geometry = job.geometry
     return Preview(
         geometry=geometry,
+        source_geometry=job.source.geometry,
         method=job.interpolator.name,
-        source_spacing_mm=job.source.geometry.spacing_mm,
     )
+
+
+def _shown_to(picture: Any, job: Prepared) -> Prepared:
+    """The same job, with the preview looking at every source slice."""
+    if picture is None:
+        return job
+    positions = job.source.geometry.positions_mm
+
+    def show(index: int, values: SliceArray) -> None:
+        picture.add_source(values, position_mm=float(positions[index]))
+
+    return replace(job, source=ObservedSource(job.source, show))
 
 
 def _check_space(output: Path, byte_count: int, *, compressed: bool) -> None:

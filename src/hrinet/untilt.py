@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from hrinet.geometry import Geometry
-from hrinet.types import SliceArray
-from hrinet.volume import SliceSource, SourceInfo
+from hrinet.rounding import store
+from hrinet.types import Float64Array, SliceArray
+from hrinet.volume import WrappedSource
 
 _AIR_HU = -1024.0
 
 
 @dataclass(frozen=True, eq=False)
-class Untilted:
+class Untilted(WrappedSource):
     """A source whose slices lie straight above each other.
 
     Gantry tilt makes the slices of a series slide sideways (:attr:`Geometry.shear`). Viewers and
     file formats that know no shear show such a stack askew. Here every slice is moved back within
     its own plane by a fraction of a pixel (Keys' cubic convolution, a = -1/2), and the frame is
-    enlarged so that nothing is cut off. Original voxels are resampled by that, which the output says.
+    enlarged so that nothing is cut off. Original voxels are resampled by that; the output says so.
 
     Attributes:
         source: the tilted stack.
         is_label: whether voxels are ids, which are moved by whole pixels instead.
     """
 
-    source: SliceSource
     is_label: bool = False
-    geometry: Geometry = field(init=False)
+    _geometry: Geometry = field(init=False)
     _shifts: tuple[tuple[float, float], ...] = field(init=False)
     _frame: tuple[int, int] = field(init=False)
 
@@ -59,34 +58,14 @@ class Untilted:
             columns=tilted.columns + int(extra[1]),
         )
         set_field = object.__setattr__
-        set_field(self, "geometry", geometry)
+        set_field(self, "_geometry", geometry)
         set_field(self, "_shifts", tuple((float(r), float(c)) for r, c in shifts))
         set_field(self, "_frame", (int(extra[0]), int(extra[1])))
 
     @property
-    def dtype(self) -> np.dtype[np.generic]:
-        """That of the source."""
-        return self.source.dtype
-
-    @property
-    def padding_hu(self) -> float | None:
-        """That of the source."""
-        return self.source.padding_hu
-
-    @property
-    def source_ids(self) -> Sequence[str]:
-        """Those of the source."""
-        return self.source.source_ids
-
-    @property
-    def info(self) -> SourceInfo:
-        """That of the source."""
-        return self.source.info
-
-    @property
-    def is_sequential(self) -> bool:
-        """Whether the source is."""
-        return self.source.is_sequential
+    def geometry(self) -> Geometry:
+        """Of the straightened stack."""
+        return self._geometry
 
     def widened(self) -> Untilted:
         """The same with float32 slices."""
@@ -109,7 +88,7 @@ class Untilted:
             left,
             self.geometry.columns - columns - left,
             cv2.BORDER_CONSTANT,
-            value=background,  # type: ignore[call-overload]
+            value=background,
         )
         if down == top and right == left:
             return framed
@@ -124,14 +103,13 @@ class Untilted:
         )
         # The kernel overshoots at edges; no voxel may leave the range of its slice.
         np.clip(moved, float(values.min()), float(values.max()), out=moved)
-        if self.dtype == np.int16:
-            rounded: SliceArray = cv2.add(moved, 0.0, dtype=cv2.CV_16S)
-            return rounded
-        return moved
+        result = np.empty(moved.shape, self.dtype)
+        store(moved, result)
+        return result
 
 
-def _keys_weights(fraction: float) -> np.ndarray:
-    """Weights of in[i - 2 .. i + 1] for a move by ``fraction`` towards larger indices (Keys 1981)."""
+def _keys_weights(fraction: float) -> Float64Array:
+    """Weights of in[i - 2 .. i + 1] for a move by ``fraction`` to larger indices (Keys 1981)."""
     t = 1.0 - fraction  # Position of the sample between in[i - 1] and in[i].
     return np.array(
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -83,17 +83,34 @@ class SliceSource(Protocol):
     """
 
     @property
-    def geometry(self) -> Geometry: ...
+    def geometry(self) -> Geometry:
+        """See the class."""
+        ...
+
     @property
-    def dtype(self) -> np.dtype[np.generic]: ...
+    def dtype(self) -> np.dtype[np.generic]:
+        """See the class."""
+        ...
+
     @property
-    def padding_hu(self) -> float | None: ...
+    def padding_hu(self) -> float | None:
+        """See the class."""
+        ...
+
     @property
-    def source_ids(self) -> Sequence[str]: ...
+    def source_ids(self) -> Sequence[str]:
+        """See the class."""
+        ...
+
     @property
-    def info(self) -> SourceInfo: ...
+    def info(self) -> SourceInfo:
+        """See the class."""
+        ...
+
     @property
-    def is_sequential(self) -> bool: ...
+    def is_sequential(self) -> bool:
+        """See the class."""
+        ...
 
     def read_slice(self, index: int) -> SliceArray:
         """Slice ``index``, shape (row, column), HU, of :attr:`dtype`; do not write to it.
@@ -110,11 +127,77 @@ class SliceSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class WrappedSource:
+    """A source that passes on what another one says, for those that change a part of it.
+
+    Attributes:
+        source: the other one.
+    """
+
+    source: SliceSource
+
+    @property
+    def geometry(self) -> Geometry:
+        """That of the source."""
+        return self.source.geometry
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """That of the source."""
+        return self.source.dtype
+
+    @property
+    def padding_hu(self) -> float | None:
+        """That of the source."""
+        return self.source.padding_hu
+
+    @property
+    def source_ids(self) -> Sequence[str]:
+        """Those of the source."""
+        return self.source.source_ids
+
+    @property
+    def info(self) -> SourceInfo:
+        """That of the source."""
+        return self.source.info
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether the source is."""
+        return self.source.is_sequential
+
+    def read_slice(self, index: int) -> SliceArray:
+        """A slice of the source."""
+        return self.source.read_slice(index)
+
+    def widened(self) -> SliceSource:
+        """The source with float32 slices."""
+        return self.source.widened()
+
+
+@dataclass(frozen=True, eq=False)
+class ObservedSource(WrappedSource):
+    """A source that shows every slice it hands out to somebody else, too.
+
+    Attributes:
+        observer: called with (index, values) from whichever thread reads.
+    """
+
+    observer: Callable[[int, SliceArray], None]
+
+    def read_slice(self, index: int) -> SliceArray:
+        """A slice of the source."""
+        values = self.source.read_slice(index)
+        self.observer(index, values)
+        return values
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A CT volume in memory.
 
     Attributes:
-        array: shape (slice, row, column), HU, int16 where that is lossless, else float32; read-only.
+        array: shape (slice, row, column), HU, int16 where lossless, else float32; read-only.
         geometry: where the voxels lie.
         provenance: one entry a slice.
         padding_hu: the value of voxels outside the field of view, or None.
@@ -145,9 +228,7 @@ class Volume:
             originals = tuple(Provenance(source=k) for k in range(len(array)))
             object.__setattr__(self, "provenance", originals)
         if len(self.provenance) != len(array):
-            raise InputError(
-                f"{len(self.provenance)} provenance entries for {len(array)} slices"
-            )
+            raise InputError(f"{len(self.provenance)} provenance entries for {len(array)} slices")
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -1,0 +1,1 @@
+"""The command line: parses arguments, hands them on, holds no logic."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -73,6 +75,16 @@ def main() -> NoReturn:
         sys.exit(1)
     except OSError as error:
         reason = error.strerror or str(error)
-        typer.echo(f"hrinet: {error.filename or 'system'}: {reason}; no output was written", err=True)
+        typer.echo(
+            f"hrinet: {error.filename or 'system'}: {reason}; no output was written", err=True
+        )
+        sys.exit(1)
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        typer.echo(
+            f"hrinet: internal error, {type(error).__name__} at {Path(place.filename).name}:"
+            f"{place.lineno}: {error}; no output was written; please report this, it is a defect",
+            err=True,
+        )
         sys.exit(1)
     sys.exit(0)

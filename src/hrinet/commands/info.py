@@ -34,9 +34,7 @@ def info(
     from hrinet.report.wording import describe_summary
 
     request = Request(spacing=parse_spacing(spacing), factor=factor)
-    summary = summarize(
-        input_path, pipeline.Options(request=request, method=method), series=series
-    )
+    summary = summarize(input_path, pipeline.Options(request=request, method=method), series=series)
     if as_json:
         import json
 

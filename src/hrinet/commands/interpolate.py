@@ -71,7 +71,9 @@ def interpolate(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Refuse missing slices and unusual gaps instead of flagging."),
+        typer.Option(
+            "--strict", help="Refuse missing slices and unusual gaps instead of flagging."
+        ),
     ] = False,
     preview: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also draw before and after.")

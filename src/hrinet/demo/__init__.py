@@ -1,0 +1,1 @@
+"""The phantom and the demonstration on it."""

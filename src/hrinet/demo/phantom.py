@@ -297,7 +297,8 @@ class TorsoPhantom:
                 ((9, 12, 26), FAT + 20),
             ):
                 c.ellipsoid(z, centre, radii, hu, angle=side * 35)
-            c.paint(_ellipse(x - side * 33, y - _spine_y(z) - 4, 14, 16) + 0.01 * max(0, z + 125) ** 2, MUSCLE)
+            psoas = _ellipse(x - side * 33, y - _spine_y(z) - 4, 14, 16)
+            c.paint(psoas + 0.01 * max(0, z + 125) ** 2, MUSCLE)
         bowel = np.maximum(_tube_distance(c, _BOWEL, z), within)
         c.paint(bowel, SOFT + 20)
         c.paint(bowel + 3.5, 10 - 55 * np.sin(x / 4 + z / 5) * np.sin(y / 5))
@@ -372,9 +373,7 @@ class _Canvas:
         if abs(z - centre[2]) > radii[2] + self.edge_mm:
             return
         reach = (max(radii[:2]) if angle else 0) + self.edge_mm
-        roi = self.window(
-            centre[0], centre[1], max(radii[0], reach) + 2, max(radii[1], reach) + 2
-        )
+        roi = self.window(centre[0], centre[1], max(radii[0], reach) + 2, max(radii[1], reach) + 2)
         if roi is not None:
             distance = _ellipsoid(self.x[:, roi[1]], self.y[roi[0]], z, centre, radii, angle=angle)
             self.paint(distance, hu, roi)
@@ -442,7 +441,7 @@ def _chest(x: FloatArray, y: FloatArray, z: float | FloatArray) -> FloatArray:
     """Signed distance to the surface that the ribs run in."""
     a, b = _chest_axes(z)
     lean = _plain(np.sqrt(1 + (0.7 * np.maximum(z + 45, 0) / 222) ** 2))
-    return _ellipse(x, y - _chest_middle(z), a, b) / lean
+    return np.asarray(_ellipse(x, y - _chest_middle(z), a, b) / lean)
 
 
 def _body(x: FloatArray, y: FloatArray, z: float, chest: FloatArray) -> FloatArray:
@@ -577,7 +576,8 @@ def _tube_distance(c: _Canvas, tubes: _Tubes, z: float) -> FloatArray:
     size = np.ceil(2 * half.max(axis=1) / c.pixel_mm).astype(np.intp) + 2
     small = np.flatnonzero(size <= 14)
     # Hundreds of thin vessels cross a plane: patches of one size are computed together.
-    for group in [small, *([i] for i in np.flatnonzero(size > 14))]:
+    large = [np.array([i]) for i in np.flatnonzero(size > 14)]
+    for group in [small, *large]:
         if len(group) == 0:
             continue
         patch = np.arange(size[group].max())
@@ -593,8 +593,8 @@ def _tube_distance(c: _Canvas, tubes: _Tubes, z: float) -> FloatArray:
         square = (x - t * d[:, 0]) ** 2 + (y - t * d[:, 1]) ** 2 + (h - t * d[:, 2]) ** 2
         r0, r1 = tubes.start_radius[n, None, None], tubes.end_radius[n, None, None]
         distance = np.sqrt(square) - (r0 + t * (r1 - r0))
-        valid = (row >= 0) & (row < out.shape[0]) & (column >= 0) & (column < out.shape[1])
-        flat = (row * out.shape[1] + column)[valid]
+        valid = (row >= 0) & (row < c.y.size) & (column >= 0) & (column < c.x.size)
+        flat = (row * c.x.size + column)[valid]
         np.minimum.at(out.reshape(-1), flat, distance[valid].astype(FLOAT32))
     return out
 
@@ -648,7 +648,9 @@ _AORTA = _polyline(
     (10, 2, 86, 13), (18, 20, 78, 12.5), (20, 30, 60, 12), (18, 32, 0, 11.5),
     (10, 30, -70, 10.5), (6, 20, -120, 9.5), (5, 10, -170, 9),
 )  # fmt: skip
-_VENA_CAVA = _polyline((-20, 12, -170, 11), (-22, 18, -110, 11), (-24, 4, -50, 12), (-26, -8, 0, 12))
+_VENA_CAVA = _polyline(
+    (-20, 12, -170, 11), (-22, 18, -110, 11), (-24, 4, -50, 12), (-26, -8, 0, 12)
+)  # fmt: skip
 _BLOOD_TUBES = _joined((
     _polyline((-26, -14, 15, 11), (-28, -22, 60, 9.5), (-26, -26, 105, 9), (-40, -18, 135, 7)),
     _polyline((-26, -26, 100, 7), (6, -32, 108, 6.5), (34, -18, 132, 6.5)),

@@ -21,9 +21,7 @@ _NOISE_HU = 12.0
 _DATA_RANGE = 2000.0  # PSNR on [-1000, 1000] HU.
 
 
-def run_demo(
-    folder: Path, *, progress: Callable[[int, int], None] | None = None
-) -> dict[str, Any]:
+def run_demo(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Make a phantom in 5 mm slices, fill its gaps with every method, compare with the truth.
 
     The truth is the phantom itself, evaluated without noise at the positions and the thickness of

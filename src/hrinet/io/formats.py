@@ -24,7 +24,9 @@ _READABLE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd")
 def volume_suffix(path: Path, *, of: Sequence[str] = _READABLE_SUFFIXES) -> str | None:
     """The suffix (lower case, ``.nii.gz`` whole) if it is one of ``of``, else None."""
     name = path.name.lower()
-    return next((suffix for suffix in sorted(of, key=len, reverse=True) if name.endswith(suffix)), None)
+    return next(
+        (suffix for suffix in sorted(of, key=len, reverse=True) if name.endswith(suffix)), None
+    )
 
 
 def open_scan(
@@ -199,9 +201,20 @@ def write(volume: Volume, path: str | Path, *, overwrite: bool = False) -> None:
             sink.abort()
             raise
         write_sidecar(
-            sidecar, output=path, geometry=volume.geometry, provenance=volume.provenance,
+            sidecar,
+            output=path,
+            geometry=volume.geometry,
+            provenance=volume.provenance,
             info=volume.info,
         )
 
 
-__all__ = ["Provenance", "VOLUME_SUFFIXES", "check_writable", "open_scan", "open_sink", "read", "write"]
+__all__ = [
+    "VOLUME_SUFFIXES",
+    "Provenance",
+    "check_writable",
+    "open_scan",
+    "open_sink",
+    "read",
+    "write",
+]

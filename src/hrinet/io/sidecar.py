@@ -16,9 +16,7 @@ from hrinet.volume import Provenance, SourceInfo
 
 SCHEMA_VERSION = 1
 
-NOTICE = (
-    "Synthetic slices are computed from their neighbours, not measured. Not for diagnosis."
-)
+NOTICE = "Synthetic slices are computed from their neighbours, not measured. Not for diagnosis."
 
 
 def sidecar_path(output: Path) -> Path:
@@ -120,9 +118,7 @@ def write_sidecar(
     run: Mapping[str, Any] | None = None,
 ) -> None:
     """Write :func:`sidecar` as UTF-8 JSON, a slice a line so that it can be read and compared."""
-    content = sidecar(
-        output=output, geometry=geometry, provenance=provenance, info=info, run=run
-    )
+    content = sidecar(output=output, geometry=geometry, provenance=provenance, info=info, run=run)
     slices = content.pop("slices")
     head = json.dumps(content, indent=2, ensure_ascii=False)[:-2]
     rows = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in slices)

@@ -71,7 +71,7 @@ class Staging:
             for temporary, _ in self._staged:
                 _flush(temporary)
             for temporary, final in self._staged:
-                os.replace(temporary, final)
+                temporary.replace(final)
             for folder in {final.parent for _, final in self._staged}:
                 _flush_folder(folder)
         except OSError as error:

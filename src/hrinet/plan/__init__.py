@@ -1,0 +1,1 @@
+"""Which slices the output has: positions only, no pixels."""

@@ -93,11 +93,11 @@ def inspect_gaps(
                 f"the gap is {gap:.4g} mm, those around it {around:.4g} mm"
             )
         elif ratio > limits.flag_ratio:
-            flags[index] = (
-                f"the gap {where} is {gap:.4g} mm wide, those around it {around:.4g} mm"
-            )
+            flags[index] = f"the gap {where} is {gap:.4g} mm wide, those around it {around:.4g} mm"
         elif gap > limits.flag_mm:
-            flags[index] = f"the gap {where} is {gap:.4g} mm wide, more than {limits.flag_mm:.4g} mm"
+            flags[index] = (
+                f"the gap {where} is {gap:.4g} mm wide, more than {limits.flag_mm:.4g} mm"
+            )
         if gap > limits.refuse_mm or ratio > limits.refuse_ratio:
             refused.append(
                 f"the gap {where} is {gap:.4g} mm wide ({ratio:.2g} times those around it), the "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -63,7 +63,7 @@ class Request:
     grid: Grid | None = None
     start: int = 0
     stop: int | None = None
-    limits: GapLimits = GapLimits()
+    limits: GapLimits = field(default_factory=GapLimits)
     strict: bool = False
 
 
@@ -137,7 +137,9 @@ def make_plan(
     steps = [b.position_mm - a.position_mm for a, b in pairwise(slices)]
     return Plan(
         slices=tuple(
-            replace(s, left=s.left + start, flag="" if s.is_original else report.flags.get(s.left, ""))
+            replace(
+                s, left=s.left + start, flag="" if s.is_original else report.flags.get(s.left, "")
+            )
             for s in slices
         ),
         spacing_mm=_median(steps) if steps else target,
@@ -204,9 +206,7 @@ def _originals_grid(
     return _regularized(slices, tolerance)
 
 
-def _regularized(
-    slices: list[PlannedSlice], tolerance: float
-) -> tuple[list[PlannedSlice], bool]:
+def _regularized(slices: list[PlannedSlice], tolerance: float) -> tuple[list[PlannedSlice], bool]:
     """Put slices on the uniform grid between first and last if all lie within the tolerance."""
     first, count = slices[0].position_mm, len(slices) - 1
     step = (slices[-1].position_mm - first) / max(count, 1)
@@ -221,9 +221,7 @@ def _uniform_grid(
 ) -> tuple[list[PlannedSlice], list[str]]:
     if len(positions) == 1:
         return [PlannedSlice(positions[0], 0)], []
-    spacing = (
-        target if exact else best_uniform_spacing(positions, target, tolerance_mm=tolerance)
-    )
+    spacing = target if exact else best_uniform_spacing(positions, target, tolerance_mm=tolerance)
     grid = uniform_positions(positions, spacing, tolerance_mm=tolerance)
     slices = _locate(positions, grid, min(tolerance, spacing / 4))
     kept = {s.left for s in slices if s.is_original}

@@ -1,0 +1,1 @@
+"""Pictures and words about an input or a result."""

@@ -68,7 +68,7 @@ def _version(package: str) -> str | None:
 
 
 def _decoders() -> dict[str, bool]:
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.uid import UID
 
     available = {}
@@ -125,7 +125,9 @@ def describe_checkup(checkup: Mapping[str, Any]) -> str:
         f"{checkup['cores']} cores" + (f", {memory} GB of memory" if memory else ""),
         "",
         "packages     "
-        + ", ".join(f"{name} {version or 'MISSING'}" for name, version in checkup["packages"].items()),
+        + ", ".join(
+            f"{name} {version or 'MISSING'}" for name, version in checkup["packages"].items()
+        ),
         "DICOM        "
         + ", ".join(
             name if available else f"{name} MISSING"
@@ -135,5 +137,8 @@ def describe_checkup(checkup: Mapping[str, Any]) -> str:
         "speed of one synthetic 512 x 512 slice, all cores, 4 to a gap:",
     ]
     lines += [f"  {name:<8} {s * 1000:7.1f} ms" for name, s in checkup["seconds_a_slice"].items()]
-    lines += ["", "All is well." if checkup["healthy"] else "Something is MISSING: reinstall hrinet."]
+    lines += [
+        "",
+        "All is well." if checkup["healthy"] else "Something is MISSING: reinstall hrinet.",
+    ]
     return "\n".join(lines)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import permutations
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from hrinet.geometry import Geometry
 
 Colour = tuple[int, int, int]
 Pixels = NDArray[np.uint8]
@@ -25,6 +29,11 @@ FLAGGED: Colour = (251, 146, 60)
 
 ARROW = "→"
 """Drawn by :meth:`Pen.text` as lines, since the built-in font does not have it."""
+
+_PLANES = ("sagittal", "coronal", "axial")
+_HORIZONTAL = {"axial": 0, "coronal": 0, "sagittal": 1}
+_VERTICAL = {"axial": 1, "coronal": 2, "sagittal": 2}
+_LOW_HIGH = (("R", "L"), ("A", "P"), ("F", "H"))
 
 
 class Rect(NamedTuple):
@@ -49,6 +58,71 @@ class Rect(NamedTuple):
 @lru_cache(maxsize=16)
 def _font(size: int) -> Any:
     return ImageFont.load_default(size=size)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one section through the volume is turned for display.
+
+    Index axes are 0 slice, 1 row, 2 column.
+
+    Attributes:
+        plane: ``axial``, ``coronal`` or ``sagittal``.
+        horizontal: the index axis from left to right.
+        vertical: the index axis from top to bottom.
+        is_mirrored: whether indices fall from left to right.
+        is_upturned: whether indices fall from top to bottom.
+        letters: at the left, right, top and bottom edge.
+    """
+
+    plane: str
+    horizontal: int
+    vertical: int
+    is_mirrored: bool
+    is_upturned: bool
+    letters: tuple[str, str, str, str]
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether the view cuts across the slices."""
+        return 0 in (self.horizontal, self.vertical)
+
+    def turned(self, pixels: Pixels, *, first_axis: int) -> Pixels:
+        """Turn an image whose first array axis is index axis ``first_axis``."""
+        if first_axis == self.horizontal:
+            pixels = pixels.T
+        if self.is_mirrored:
+            pixels = pixels[:, ::-1]
+        if self.is_upturned:
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels)
+
+
+def views_of(geometry: Geometry) -> tuple[View, View, View]:
+    """The plane of the slices first, then the two across them, by dominant patient axes."""
+    directions = np.stack([geometry.normal, geometry.column_direction, geometry.row_direction])
+    size = np.abs(directions)
+    axes = max(permutations(range(3)), key=lambda p: sum(size[i, p[i]] for i in range(3)))
+    grows = [bool(directions[i, axes[i]] > 0) for i in range(3)]
+
+    def view(missing: int) -> View:
+        plane = _PLANES[axes[missing]]
+        across, down = _HORIZONTAL[plane], _VERTICAL[plane]
+        i, j = axes.index(across), axes.index(down)
+        # Radiological convention: the viewer stands at the feet or faces the patient.
+        top_is_high = down == 2
+        ends = _LOW_HIGH[down][::-1] if top_is_high else _LOW_HIGH[down]
+        return View(
+            plane=plane,
+            horizontal=i,
+            vertical=j,
+            is_mirrored=not grows[i],
+            is_upturned=grows[j] == top_is_high,
+            letters=(*_LOW_HIGH[across], *ends),
+        )
+
+    across = sorted((view(1), view(2)), key=lambda v: _PLANES[::-1].index(v.plane))
+    return view(0), across[0], across[1]
 
 
 class Pen:
@@ -179,10 +253,10 @@ def cell_edges(positions: NDArray[np.float64], lone_width: float) -> NDArray[np.
         shape (n + 1,), mm.
     """
     if len(positions) == 1:
-        return positions[0] + np.array([-0.5, 0.5]) * lone_width
+        return np.asarray(positions[0] + np.array([-0.5, 0.5]) * lone_width)
     middles = (positions[:-1] + positions[1:]) / 2
     first, last = 2 * positions[0] - middles[0], 2 * positions[-1] - middles[-1]
-    return np.concatenate(([first], middles, [last]))
+    return np.asarray(np.concatenate(([first], middles, [last])))
 
 
 def stacked(

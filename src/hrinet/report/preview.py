@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from hrinet.errors import RequestError
 from hrinet.geometry import Geometry
 from hrinet.report import drawing
-from hrinet.report.drawing import ARROW, Colour, Pen, Pixels, Rect
+from hrinet.report.drawing import ARROW, Colour, Pen, Pixels, Rect, View, views_of
 from hrinet.types import SliceArray
 
 MAX_WIDTH = 1800
@@ -27,76 +26,6 @@ _FOOTER = 112
 _ROW_GAP = 46
 _MIN_PANEL = 24
 _FOOTNOTE = "Synthetic slices are computed, not measured. Not for diagnosis."
-
-_PLANES = ("sagittal", "coronal", "axial")
-_HORIZONTAL = {"axial": 0, "coronal": 0, "sagittal": 1}
-_VERTICAL = {"axial": 1, "coronal": 2, "sagittal": 2}
-_LOW_HIGH = (("R", "L"), ("A", "P"), ("F", "H"))
-
-
-@dataclass(frozen=True, slots=True)
-class _View:
-    """How one section through the volume is turned for display.
-
-    Index axes are 0 slice, 1 row, 2 column.
-
-    Attributes:
-        plane: ``axial``, ``coronal`` or ``sagittal``.
-        horizontal: the index axis from left to right.
-        vertical: the index axis from top to bottom.
-        is_mirrored: whether indices fall from left to right.
-        is_upturned: whether indices fall from top to bottom.
-        letters: at the left, right, top and bottom edge.
-    """
-
-    plane: str
-    horizontal: int
-    vertical: int
-    is_mirrored: bool
-    is_upturned: bool
-    letters: tuple[str, str, str, str]
-
-    @property
-    def has_slices(self) -> bool:
-        """Whether the view cuts across the slices."""
-        return 0 in (self.horizontal, self.vertical)
-
-    def turned(self, pixels: Pixels, *, first_axis: int) -> Pixels:
-        """Turn an image whose first array axis is index axis ``first_axis``."""
-        if first_axis == self.horizontal:
-            pixels = pixels.T
-        if self.is_mirrored:
-            pixels = pixels[:, ::-1]
-        if self.is_upturned:
-            pixels = pixels[::-1]
-        return np.ascontiguousarray(pixels)
-
-
-def _views(geometry: Geometry) -> tuple[_View, _View, _View]:
-    """The plane of the slices first, then the two across them, by dominant patient axes."""
-    directions = np.stack([geometry.normal, geometry.column_direction, geometry.row_direction])
-    size = np.abs(directions)
-    axes = max(permutations(range(3)), key=lambda p: sum(size[i, p[i]] for i in range(3)))
-    grows = [bool(directions[i, axes[i]] > 0) for i in range(3)]
-
-    def view(missing: int) -> _View:
-        plane = _PLANES[axes[missing]]
-        across, down = _HORIZONTAL[plane], _VERTICAL[plane]
-        i, j = axes.index(across), axes.index(down)
-        # Radiological convention: the viewer stands at the feet or faces the patient.
-        top_is_high = down == 2
-        ends = _LOW_HIGH[down][::-1] if top_is_high else _LOW_HIGH[down]
-        return _View(
-            plane=plane,
-            horizontal=i,
-            vertical=j,
-            is_mirrored=not grows[i],
-            is_upturned=grows[j] == top_is_high,
-            letters=(*_LOW_HIGH[across], *ends),
-        )
-
-    across = sorted((view(1), view(2)), key=lambda v: _PLANES[::-1].index(v.plane))
-    return view(0), across[0], across[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +74,7 @@ class Preview:
     ) -> None:
         rows, columns = geometry.rows, geometry.columns
         self._geometry = geometry
-        self._views = _views(geometry)
+        self._views = views_of(geometry)
         self._spacing = source_spacing_mm
         self._method = method
         self._centre = (rows // 2, columns // 2) if centre is None else centre
@@ -224,15 +153,14 @@ class Preview:
     def layout(self) -> dict[tuple[str, str], Rect]:
         """The panel of every (``before`` or ``after``, plane) in the picture, pixels."""
         width, _, scale = self._size()
-        column = (width - 2 * _MARGIN - _COLUMN_GAP) // 2
         found = {}
         top = _HEADER
         for view in self._views:
             panel_width, panel_height = self._panel_size(view, scale)
             room = max(panel_height, _MIN_PANEL)
             for number, side in enumerate(("before", "after")):
-                middle = _MARGIN + number * (column + _COLUMN_GAP) + column // 2
-                left, upper = middle - panel_width // 2, top + (room - panel_height) // 2
+                left = _MARGIN + number * _second_column(width)
+                upper = top + (room - panel_height) // 2
                 found[side, view.plane] = Rect(
                     left, upper, left + panel_width, upper + panel_height
                 )
@@ -242,7 +170,7 @@ class Preview:
     def _grey(self, values: SliceArray) -> Pixels:
         low, high = self._window
         scaled = (np.asarray(values, np.float32) - np.float32(low)) * np.float32(255 / (high - low))
-        return np.nan_to_num(np.clip(np.rint(scaled), 0, 255)).astype(np.uint8)
+        return np.asarray(np.nan_to_num(np.clip(np.rint(scaled), 0, 255)), np.uint8)
 
     def _consider(self, values: SliceArray, position: float, flagged: bool) -> None:
         """Keep a synthetic slice if it is nearer to where one is wanted."""
@@ -295,19 +223,19 @@ class Preview:
         across = max(self._length_mm(view.horizontal) for view in self._views)
         down = sum(self._length_mm(view.vertical) for view in self._views)
         fixed = _HEADER + _FOOTER + 3 * _ROW_GAP
-        room = MAX_WIDTH - 2 * _MARGIN - _COLUMN_GAP - 4 * _TICKS
+        room = MAX_WIDTH - 2 * _MARGIN - _COLUMN_GAP - 2 * _TICKS
         scale = min(room / 2 / across, (MAX_HEIGHT - fixed - 3 * _MIN_PANEL) / down)
         panels = [self._panel_size(view, scale) for view in self._views]
         widest = max(panel[0] for panel in panels)
-        width = max(_MIN_WIDTH, 2 * widest + 4 * _TICKS + _COLUMN_GAP + 2 * _MARGIN)
+        width = max(_MIN_WIDTH, 2 * (widest + _TICKS + _MARGIN) + _COLUMN_GAP)
         height = fixed + sum(max(panel[1], _MIN_PANEL) for panel in panels)
         return width, height, scale
 
-    def _panel_size(self, view: _View, scale: float) -> tuple[int, int]:
+    def _panel_size(self, view: View, scale: float) -> tuple[int, int]:
         across, down = (self._length_mm(axis) for axis in (view.horizontal, view.vertical))
         return max(1, round(across * scale)), max(1, round(down * scale))
 
-    def _draw_slice(self, pen: Pen, rect: Rect, view: _View, side: str) -> None:
+    def _draw_slice(self, pen: Pen, rect: Rect, view: View, side: str) -> None:
         shown = self._original
         if side == "after":
             shown = self._synthetic or self._any_synthetic or self._original
@@ -333,7 +261,7 @@ class Preview:
             where += f", t = {(shown.position_mm - originals[right - 1]) / width:.2f}"
         return where
 
-    def _draw_stack(self, pen: Pen, rect: Rect, view: _View, side: str) -> None:
+    def _draw_stack(self, pen: Pen, rect: Rect, view: View, side: str) -> None:
         kept = self._is_original if side == "before" else np.ones(len(self._kinds), bool)
         if not kept.any():
             self._draw_nothing(pen, rect, view)
@@ -354,7 +282,7 @@ class Preview:
         self._label(pen, rect, view, view.plane, drawing.MUTED)
 
     @staticmethod
-    def _tick(pen: Pen, rect: Rect, view: _View, at: int, reach: int, colour: Colour) -> None:
+    def _tick(pen: Pen, rect: Rect, view: View, at: int, reach: int, colour: Colour) -> None:
         if view.vertical == 0:
             y = rect.bottom - 1 - at if view.is_upturned else rect.top + at
             pen.draw.line([(rect.right + 5, y), (rect.right + 4 + reach, y)], fill=colour)
@@ -362,20 +290,18 @@ class Preview:
             x = rect.right - 1 - at if view.is_mirrored else rect.left + at
             pen.draw.line([(x, rect.bottom + 5), (x, rect.bottom + 4 + reach)], fill=colour)
 
-    def _draw_nothing(self, pen: Pen, rect: Rect, view: _View) -> None:
+    def _draw_nothing(self, pen: Pen, rect: Rect, view: View) -> None:
         x, y = (rect.left + rect.right) / 2, (rect.top + rect.bottom) / 2
         pen.text(x, y, "no original slices", colour=drawing.MUTED, anchor="mm")
         self._label(pen, rect, view, view.plane, drawing.MUTED)
 
-    def _label(self, pen: Pen, rect: Rect, view: _View, label: str, colour: Colour) -> None:
+    def _label(self, pen: Pen, rect: Rect, view: View, label: str, colour: Colour) -> None:
         """The caption above a panel, and the orientation letters inside if there is room."""
         if not view.has_slices and label != view.plane:
             label = f"{view.plane}, {label}"
-        available = (pen.image.width - 2 * _MARGIN - _COLUMN_GAP) / 2
+        available = _second_column(pen.image.width) - _COLUMN_GAP
         size = drawing.fitting_size(label, size=17, available=available)
-        x = rect.left if rect.width > 260 else (rect.left + rect.right) / 2
-        anchor = "lm" if rect.width > 260 else "mm"
-        pen.text(x, rect.top - 17, label, size=size, colour=colour, anchor=anchor)
+        pen.text(rect.left, rect.top - 17, label, size=size, colour=colour)
         if min(rect.width, rect.height) < 80:
             return
         left, right, top, bottom = view.letters
@@ -391,9 +317,9 @@ class Preview:
     def _draw_header(self, pen: Pen) -> None:
         width = pen.image.width
         originals = int(self._is_original.sum())
-        before = f"{self._spacing:.3g} mm" if self._spacing else ""
+        before = _millimetres(self._spacing) if self._spacing else ""
         gaps = np.diff(self._positions)
-        after = f"{float(np.median(gaps)):.3g} mm" if len(gaps) else ""
+        after = _millimetres(float(np.median(gaps))) if len(gaps) else ""
         title = self._title or "Before and after filling the gaps"
         change = f"{before} {ARROW} {after}" if before and after else before or after
         room = width - 2 * _MARGIN - drawing.text_width(change, size=32) - 30
@@ -401,17 +327,18 @@ class Preview:
         pen.text(_MARGIN, 42, title, size=size)
         pen.text(width - _MARGIN, 42, change, size=32, colour=drawing.SYNTHETIC, anchor="rm")
         pen.draw.line([(_MARGIN, 72), (width - _MARGIN, 72)], fill=drawing.RULE)
-        column = (width - 2 * _MARGIN - _COLUMN_GAP) // 2
         total = len(self._positions)
         method = f", {self._method}" if self._method else ""
-        for number, (name, text) in enumerate((
-            ("Before", f"{_count(originals)}{f' every {before}' if before else ''}"),
+        every = f" every {before}" if before else ""
+        captions = (
+            ("Before", f"{_count(originals)}{every}"),
             ("After", f"{_count(total)}, {total - originals} of them synthetic{method}"),
-        )):
-            x = _MARGIN + number * (column + _COLUMN_GAP)
+        )
+        for number, (name, text) in enumerate(captions):
+            x = _MARGIN + number * _second_column(width)
             pen.text(x, 98, name, size=22)
             start = x + drawing.text_width(name, size=22) + 14
-            room = column - (start - x)
+            room = _second_column(width) - _COLUMN_GAP - (start - x)
             size = drawing.fitting_size(text, size=17, available=room)
             pen.text(start, 99, text, size=size, colour=drawing.MUTED)
 
@@ -433,6 +360,16 @@ class Preview:
         room = width - _MARGIN - drawing.text_width(label) - 28 - x - 90
         pen.scale_bar(int(x), y, scale, available=int(max(20, min(room, 200))))
         pen.text(_MARGIN, y + 42, _FOOTNOTE, size=16, colour=drawing.MUTED)
+
+
+def _second_column(width: int) -> int:
+    """Distance from the left border of the first column to that of the second, pixels."""
+    return (width - 2 * _MARGIN - _COLUMN_GAP) // 2 + _COLUMN_GAP
+
+
+def _millimetres(length: float) -> str:
+    text = f"{length:.2f}"
+    return f"{text.removesuffix('0')} mm"
 
 
 def _count(slices: int) -> str:

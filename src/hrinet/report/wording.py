@@ -62,7 +62,8 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
         ),
         (
             "spacing",
-            f"{volume['pixel_spacing_mm'][1]:.4g} x {volume['pixel_spacing_mm'][0]:.4g} mm in plane, "
+            f"{volume['pixel_spacing_mm'][1]:.4g} x {volume['pixel_spacing_mm'][0]:.4g} mm "
+            "in plane, "
             + (
                 f"slices every {_mm(gaps['median'])}"
                 if gaps["even"]
@@ -92,7 +93,8 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
         f"'hrinet interpolate' would make {outcome['slices']} slices every "
         f"{_mm(outcome['spacing_mm'])} ({outcome['synthetic']} synthetic, by {outcome['method']}) "
         f"in about {_duration(outcome['estimated_seconds'])}, using about "
-        f"{outcome['estimated_peak_mb']:.0f} MB of memory and {outcome['output_mb']:.0f} MB of disk."
+        f"{outcome['estimated_peak_mb']:.0f} MB of memory and {outcome['output_mb']:.0f} MB "
+        "of disk."
     )
     lines += _notes(outcome["notes"])
     return "\n".join(lines)

@@ -39,9 +39,7 @@ def cubic_weights(positions_mm: Sequence[float], left: int, t: float) -> tuple[f
     return tuple(weights)
 
 
-def _tangent(
-    positions_mm: Sequence[float], at: int, left: int
-) -> Iterator[tuple[int, float]]:
+def _tangent(positions_mm: Sequence[float], at: int, left: int) -> Iterator[tuple[int, float]]:
     """(index, coefficient per mm) of the derivative at slice ``at`` of the local parabola."""
     count = len(positions_mm)
     if count == 2:

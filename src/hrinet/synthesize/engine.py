@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 
 from hrinet.plan.plan import PlannedSlice
+from hrinet.rounding import store
 from hrinet.synthesize.interpolator import Gap, Interpolator
-from hrinet.types import INT16, SliceArray, VolumeArray
+from hrinet.types import SliceArray, VolumeArray
 from hrinet.volume import SliceSource
 
 _AIR_HU = -1024.0
@@ -80,7 +81,7 @@ def synthesize(
     readers = ThreadPoolExecutor(1 if source.is_sequential else threads, "hrinet-read")
     workers = ThreadPoolExecutor(threads, "hrinet-synthesize")
     slices: dict[int, Future[SliceArray]] = {}
-    running: deque[tuple[_Job, Future[list[SliceArray]]]] = deque()
+    running: deque[tuple[_Job, Future[Sequence[SliceArray]]]] = deque()
     todo = deque(jobs)
     with _single_threaded_opencv():
         try:
@@ -177,19 +178,6 @@ def _without_padding(values: SliceArray, padding: float) -> SliceArray:
     if not mask.any():
         return values
     return np.where(mask, values.dtype.type(_AIR_HU), values)
-
-
-def store(values: SliceArray, output: SliceArray) -> None:
-    """Copy a slice, rounding to nearest and saturating where the output is int16.
-
-    Args:
-        values: shape (row, column), HU, int16 or float32.
-        output: of the same shape, int16 or float32.
-    """
-    if output.dtype == INT16 and values.dtype != INT16:
-        cv2.add(values, 0.0, dst=output, dtype=cv2.CV_16S)
-    else:
-        output[...] = values
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""How near two images are; one measure a file, numpy in, floats out."""
