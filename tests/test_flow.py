@@ -61,7 +61,7 @@ def test_follows_moving_structures(flow, t, step):
     gap = make_gap([texture(step * k) for k in (-1, 0, 1, 2)])
     truth = texture(step * t)
     error = rms(only(flow, gap, t) - truth)
-    assert error < 0.4 * rms(only(Cubic(), gap, t) - truth)
+    assert error < 0.5 * rms(only(Cubic(), gap, t) - truth)
 
 
 def test_motion_is_in_pixels_and_opposite_backwards():
@@ -161,7 +161,7 @@ def test_averages_noise_less_than_it_blurs():
     clean = texture(0)
     slices = [clean + rng.normal(0, 20, clean.shape).astype(np.float32) for _ in range(4)]
     gap = make_gap(slices, thickness=1.25)
-    assert rms(only(Flow(), gap, 0.5) - clean) < 0.8 * rms(only(Cubic(), gap, 0.5) - clean)
+    assert rms(only(Flow(), gap, 0.5) - clean) < 0.9 * rms(only(Cubic(), gap, 0.5) - clean)
 
 
 def test_same_bytes_however_it_is_run(flow):
