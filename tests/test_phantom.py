@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hrinet.demo.phantom import (
+from hrinet.demo.anatomy import (
     AIR,
     CANCELLOUS,
     CONTRAST,
@@ -15,9 +15,8 @@ from hrinet.demo.phantom import (
     LUNG,
     MUSCLE,
     NODULE,
-    TorsoPhantom,
-    subplanes,
 )
+from hrinet.demo.phantom import TorsoPhantom, subplanes
 from hrinet.errors import GeometryError
 
 
@@ -92,7 +91,7 @@ def test_tissues_are_where_they_belong(
 
 
 def test_every_kind_of_bone_is_there(phantom: TorsoPhantom) -> None:
-    truth = phantom.truth(np.arange(60.0, 240.0, 9.0))
+    truth = phantom.truth(np.arange(60.0, 240.0, 9.0).tolist())
     assert truth.max() > 650
     assert 0.005 < np.mean(truth > 200) < 0.08
     assert 0.05 < np.mean((truth < -700) & (truth > -950)) < 0.4
