@@ -46,6 +46,14 @@ def meta(syntax: str, sop_class: str, uid: str) -> FileMetaDataset:
     return found
 
 
+def new_file(syntax: str, sop_class: str, uid: str) -> FileDataset:
+    return FileDataset(
+        "", {}, file_meta=meta(syntax, sop_class, uid), preamble=b"\0" * 128,
+        is_implicit_VR=syntax == ImplicitVRLittleEndian,
+        is_little_endian=syntax != ExplicitVRBigEndian,
+    )  # fmt: skip
+
+
 def describe_pixels(dataset: Dataset, array: np.ndarray, bits_stored: int | None) -> None:
     allocated = array.dtype.itemsize * 8
     dataset.Rows, dataset.Columns = array.shape[-2:]
@@ -72,7 +80,7 @@ def slice_dataset(
 ) -> FileDataset:
     """One CT slice; ``tags`` are set last, and removed where they are None."""
     uid = uid or f"{series}.9.{number}"
-    dataset = FileDataset("", {}, file_meta=meta(syntax, CT, uid), preamble=b"\0" * 128)
+    dataset = new_file(syntax, CT, uid)
     dataset.SOPClassUID, dataset.SOPInstanceUID = CT, uid
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = "1.2.3", series
     dataset.Modality = "CT"
@@ -172,6 +180,19 @@ def transcoded(source: Path, target: Path, syntax: str, *, lossless: bool = True
     return target
 
 
+def relabelled(path: Path, actual: str, claimed: str) -> Path:
+    """Let a file claim another transfer syntax than it has."""
+
+    def element(syntax: str) -> bytes:
+        value = syntax.encode() + b"\0" * (len(syntax) % 2)
+        return b"\x02\x00\x10\x00UI" + len(value).to_bytes(2, "little") + value
+
+    data = path.read_bytes()
+    assert element(actual) in data
+    path.write_bytes(data.replace(element(actual), element(claimed)))
+    return path
+
+
 def groups(**macros: dict[str, Any]) -> Dataset:
     """One item of functional groups: ``PlanePosition={"ImagePositionPatient": ...}``."""
     item = Dataset()
@@ -194,7 +215,7 @@ def enhanced(
 ) -> FileDataset:
     """An Enhanced CT object."""
     uid = "1.2.3.5.1"
-    dataset = FileDataset("", {}, file_meta=meta(syntax, ENHANCED_CT, uid), preamble=b"\0" * 128)
+    dataset = new_file(syntax, ENHANCED_CT, uid)
     dataset.SOPClassUID, dataset.SOPInstanceUID = ENHANCED_CT, uid
     dataset.SeriesInstanceUID, dataset.Modality = SERIES, "CT"
     dataset.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]

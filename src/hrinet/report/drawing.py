@@ -287,3 +287,31 @@ def stacked(
     picture = profiles[np.clip(index, 0, len(profiles) - 1)]
     picture[(index < 0) | (index >= len(profiles))] = 0
     return resized(picture, height, width)
+
+
+def displaced(
+    lines: Pixels, starts: NDArray[np.float64], length: float, total: float, width: int
+) -> Pixels:
+    """Lay lines of equal length beside each other's places, as slices of a tilted stack lie.
+
+    Args:
+        lines: one a slice, shape (slice, pixel).
+        starts: where each begins, shape (slice,), mm from the border of the picture.
+        length: of a line, mm.
+        total: width of the picture, mm.
+        width: of the picture, pixels.
+
+    Returns:
+        shape (slice, width), linear between pixels and averaged where they shrink, black outside
+        the lines.
+    """
+    count = lines.shape[1]
+    fine = 2 * math.ceil(max(1.0, count / length * total / width))
+    at = (np.arange(width * fine) + 0.5) / (width * fine) * total
+    picture = np.empty((len(lines), width), np.uint8)
+    for line, start, row in zip(lines, starts, picture, strict=True):
+        fraction = (at - start) / length
+        values = np.interp(fraction * count - 0.5, np.arange(count), line)
+        values[(fraction < 0) | (fraction > 1)] = 0
+        row[:] = np.rint(values.reshape(width, fine).mean(axis=1))
+    return picture

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hrinet.errors import RequestError
-from hrinet.synthesize.interpolator import Interpolator
+
+if TYPE_CHECKING:  # The command line lists the methods without loading NumPy.
+    from hrinet.synthesize.interpolator import Interpolator
 
 
 @dataclass(frozen=True, slots=True)
