@@ -40,6 +40,20 @@ def machine() -> str:
     )
 
 
+def peak_mb() -> float:
+    """Peak resident size of this process, MB.
+
+    Linux keeps it per program image; ``ru_maxrss`` would include the process that started us.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; numbers are formatted by the caller."""
     cells = [[str(cell) for cell in row] for row in rows]

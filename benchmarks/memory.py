@@ -18,7 +18,8 @@ import hrinet
 from hrinet.geometry import Geometry
 
 _RUN = """
-import json, resource, sys, time
+import json, sys, time
+from common import peak_mb
 from hrinet.pipeline import Options, Outputs, interpolate_file
 from hrinet.plan.plan import Request
 from pathlib import Path
@@ -30,7 +31,7 @@ interpolate_file(
 )
 print(json.dumps({
     "seconds": time.perf_counter() - started,
-    "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    "peak_mb": peak_mb(),
 }))
 """
 
@@ -47,7 +48,7 @@ def make_scan(path: Path, slices: int) -> None:
         rows=512,
         columns=512,
     )
-    hrinet.write(hrinet.Volume(array=base.array[order], geometry=geometry), path)
+    hrinet.write(hrinet.Volume(array=base.array[order], geometry=geometry), path, overwrite=True)
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def main() -> None:
                     capture_output=True,
                     text=True,
                     check=True,
+                    cwd=Path(__file__).parent,
                 )
                 result = json.loads(finished.stdout)
                 peaks.append(result["peak_mb"])

@@ -7,11 +7,12 @@ are scored, at full size. Run: python benchmarks/quality.py
 from __future__ import annotations
 
 import argparse
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-from common import ct, machine, publish, table
+from common import RESULTS, ct, machine, publish, table
 
 import hrinet
 from hrinet.geometry import Geometry
@@ -114,12 +115,14 @@ def main() -> None:
         "Methods were fitted on other patients; nothing was tuned on the test series. In brackets: "
         "difference from cubic.",
     ]
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
     for name in arguments.series:
         volume = hrinet.read(ct(name))
         spacing = volume.geometry.spacing_mm
         rows = []
         for factor in arguments.factors:
             scores = {m.name: score(volume, factor, m.name) for m in METHODS}
+            found.setdefault(name, {})[f"x{factor} ({factor * spacing:g} mm)"] = scores
             for method, values in scores.items():
                 cubic = scores["cubic"]
                 wide, soft, mae, *similarity = values
@@ -144,6 +147,7 @@ def main() -> None:
         info = f"{len(volume)} slices every {spacing:g} mm, kernel {volume.info.kernel}"
         parts += ["", f"## {name} ({info})", "", table(head, rows)]
     publish("quality", "\n".join(parts))
+    (RESULTS / "quality.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

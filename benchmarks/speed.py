@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from common import ct, machine, publish, table
+from common import ct, machine, peak_mb, publish, table
 
 import hrinet
 from hrinet.io.formats import open_scan, open_sink
@@ -74,103 +74,84 @@ def flow_by_factor(volume: hrinet.Volume) -> str:
 
 def peers(volume: hrinet.Volume) -> str:
     """Resampling the same volume x4 elsewhere, with what hidden slices say about the result."""
-    import SimpleITK as sitk
-    from scipy import ndimage
-
-    factor = 4
-    kept = volume.array[::factor]
-    count = (len(kept) - 1) * factor + 1
-    truth = np.clip(volume.array[:count], -1000, 1000).astype(np.float32)
-    synthetic = np.arange(count) % factor != 0
-
-    def with_sitk(interpolator: int) -> np.ndarray:
-        image = sitk.GetImageFromArray(kept)
-        image.SetSpacing((1.0, 1.0, float(factor)))
-        resampled = sitk.Resample(
-            image,
-            (kept.shape[2], kept.shape[1], count),
-            sitk.Transform(),
-            interpolator,
-            image.GetOrigin(),
-            (1.0, 1.0, 1.0),
-            image.GetDirection(),
-        )
-        return sitk.GetArrayFromImage(resampled)
-
     from quality import thinned
 
-    thin, _ = thinned(volume, factor)
-    contenders: dict[str, Callable[[], np.ndarray]] = {
-        f"hrinet {m}": (lambda m=m: interpolate(thin, factor=factor, method=m).array)
-        for m in ("linear", "cubic", "flow")
-    }
-    contenders |= {
-        "SimpleITK linear": lambda: with_sitk(sitk.sitkLinear),
-        "SimpleITK B-spline": lambda: with_sitk(sitk.sitkBSpline),
-        "scipy zoom order 1": lambda: ndimage.zoom(kept, (count / len(kept), 1, 1), order=1),
-        "scipy zoom order 3": lambda: ndimage.zoom(kept, (count / len(kept), 1, 1), order=3),
-    }
-    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(os.cpu_count() or 1)
+    thin, count = thinned(volume, 4)
+    truth = np.clip(volume.array[:count], -1000, 1000).astype(np.float32)
+    synthetic = np.arange(count) % 4 != 0
     rows = []
-    for name, work in contenders.items():
-        started = time.perf_counter()
-        result = work()
-        elapsed = time.perf_counter() - started
-        error = np.square(
-            np.clip(result[synthetic], -1000, 1000).astype(np.float32) - truth[synthetic]
-        )
-        per_slice = 10 * np.log10(2000.0**2 / error.mean(axis=(1, 2)))
-        rows.append([name, f"{elapsed:.2f}", f"{peak_mb(name):.0f}", f"{per_slice.mean():.2f}"])
-    return table((f"{len(kept)} -> {count} slices", "s", "peak MB", "PSNR, dB"), rows)
+    for name, work in contenders(thin, np.ascontiguousarray(thin.array)).items():
+        elapsed = seconds(work, 1)
+        found = np.clip(work()[synthetic], -1000, 1000).astype(np.float32)
+        error = np.square(found - truth[synthetic]).mean(axis=(1, 2))
+        psnr = float(np.mean(10 * np.log10(2000.0**2 / error)))
+        rows.append([name, f"{elapsed:.2f}", f"{peak_of(name):.0f}", f"{psnr:.2f}"])
+    return table((f"{len(thin)} -> {count} slices", "s", "MB", "PSNR, dB"), rows)
 
 
 _PEAK = """
-import resource, sys
-sys.path.insert(0, {folder!r})
+from common import peak_mb
 from speed import peer_job
-peer_job({name!r})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+before = peer_job({name!r})
+print(peak_mb() - before)
 """
 
 
-def peak_mb(name: str) -> float:
-    """Peak resident size of a fresh process that reads the thin volume and does one job."""
-    folder = str(Path(__file__).resolve().parent)
+def peak_of(name: str) -> float:
+    """MB that one job takes on top of the volume read, in a fresh process."""
     output = subprocess.run(
-        [sys.executable, "-c", _PEAK.format(folder=folder, name=name)],
+        [sys.executable, "-c", _PEAK.format(name=name)],
         capture_output=True,
         text=True,
         check=True,
+        cwd=Path(__file__).resolve().parent,
     )
     return float(output.stdout.split()[-1])
 
 
-def peer_job(name: str) -> None:
-    """One contender in memory, in its own process."""
+def peer_job(name: str) -> float:
+    """One contender in memory; returns the peak before it began, MB."""
     from quality import thinned
 
     volume = hrinet.read(ct("test/lidc_0001"))
     thin, _ = thinned(volume, 4)
     kept = np.ascontiguousarray(thin.array)
-    del volume
-    library, _, kind = name.partition(" ")
-    count = (len(kept) - 1) * 4 + 1
-    if library == "hrinet":
-        interpolate(thin, factor=4, method=kind)
-    elif library == "SimpleITK":
-        import SimpleITK as sitk
+    before = peak_mb()
+    contenders(thin, kept)[name]()
+    return before
 
+
+def contenders(thin: hrinet.Volume, kept: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """The same x4 resampling by everyone."""
+    import SimpleITK as sitk
+    from scipy import ndimage
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(os.cpu_count() or 1)
+    count = (len(kept) - 1) * 4 + 1
+
+    def with_sitk(interpolator: int) -> np.ndarray:
         image = sitk.GetImageFromArray(kept)
         image.SetSpacing((1.0, 1.0, 4.0))
-        kinds = {"linear": sitk.sitkLinear, "B-spline": sitk.sitkBSpline}
         size = (kept.shape[2], kept.shape[1], count)
-        sitk.Resample(
-            image, size, sitk.Transform(), kinds[kind], image.GetOrigin(), (1.0, 1.0, 1.0)
+        resampled = sitk.Resample(
+            image, size, sitk.Transform(), interpolator, image.GetOrigin(), (1.0, 1.0, 1.0)
         )
-    else:
-        from scipy import ndimage
+        return sitk.GetArrayFromImage(resampled)
 
-        ndimage.zoom(kept, (count / len(kept), 1, 1), order=int(kind[-1]))
+    def with_scipy(order: int) -> np.ndarray:
+        return ndimage.zoom(kept, (count / len(kept), 1, 1), order=order)
+
+    ours = {
+        f"hrinet {m}": (lambda m=m: interpolate(thin, factor=4, method=m).array)
+        for m in ("linear", "cubic", "flow")
+    }
+    return {
+        **ours,
+        "SimpleITK linear": lambda: with_sitk(sitk.sitkLinear),
+        "SimpleITK B-spline": lambda: with_sitk(sitk.sitkBSpline),
+        "scipy zoom, order 1": lambda: with_scipy(1),
+        "scipy zoom, order 3": lambda: with_scipy(3),
+    }
 
 
 def whole_command(case: str, method: str, folder: Path) -> list[str]:
@@ -238,8 +219,8 @@ def main() -> None:
             "",
             "## Against other libraries: every 4th slice of test/lidc_0001, x4",
             "",
-            "PSNR of the synthetic slices on [-1000, 1000] HU; peak is of a process that reads the "
-            "scan and does the one job.",
+            "PSNR of the synthetic slices on [-1000, 1000] HU; MB is what a fresh process takes on "
+            "top of the scan at its peak, the result included.",
             "",
             peers(volume),
             "",

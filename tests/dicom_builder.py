@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,43 @@ def relabelled(path: Path, actual: str, claimed: str) -> Path:
     data = path.read_bytes()
     assert element(actual) in data
     path.write_bytes(data.replace(element(actual), element(claimed)))
+    return path
+
+
+def deflated_zeros(count: int) -> bytes:
+    """A deflated run of zeros, put together from blocks that stand alone."""
+    packer = zlib.compressobj(9, wbits=-15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    return block * (count >> 20)
+
+
+def deflated_bomb(
+    path: Path, values: np.ndarray, *, header: int = 0, pixels: int = 0, behind: int = 0
+) -> Path:
+    """A deflated slice with runs of zeros in an element before, in, or behind the pixel data."""
+    data = write_slice(path, values).read_bytes()
+    start = data.index(b"\x08\x00\x08\x00CS")
+    at = data.index(b"\xe0\x7f\x10\x00OW")
+    meta = save(slice_dataset(values, syntax=DEFLATED), path).read_bytes()
+    chunks = [meta[: 132 + 12 + int.from_bytes(meta[140:144], "little")]]
+    packer = zlib.compressobj(9, wbits=-15)
+
+    def add(part: bytes) -> None:
+        chunks.append(packer.compress(part) + packer.flush(zlib.Z_FULL_FLUSH))
+
+    add(data[start:at])
+    if header:
+        add(b"\x60\x00\x00\x30OW\0\0" + header.to_bytes(4, "little"))
+        chunks.append(deflated_zeros(header))
+    length = pixels or values.nbytes
+    add(data[at : at + 8] + length.to_bytes(4, "little"))
+    add(b"" if pixels else values.tobytes())
+    chunks.append(deflated_zeros(pixels))
+    if behind:
+        add(b"\xfc\xff\xfc\xffOB\0\0" + behind.to_bytes(4, "little"))
+        chunks.append(deflated_zeros(behind))
+    chunks.append(packer.flush())
+    path.write_bytes(b"".join(chunks))
     return path
 
 

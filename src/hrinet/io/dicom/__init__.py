@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hrinet.errors import InputError
 from hrinet.io.dicom.files import DicomFile, DiskFile, find_files
 from hrinet.io.dicom.frames import Frame, frames_of
-from hrinet.io.dicom.parse import is_dicom, open_inflated, parse_header
-from hrinet.io.dicom.pixels import check_decodable, check_present
-from hrinet.io.dicom.scan import DicomScan, build_scan, list_candidate
+from hrinet.io.dicom.parse import is_dicom, parse_header
+from hrinet.io.dicom.pixels import locate
+from hrinet.io.dicom.scan import DicomScan, build_scan, counted, list_candidate
 from hrinet.io.dicom.volumes import VolumeCandidate, group_volumes
 from hrinet.io.limits import Limits
 
 _MOST_LISTED = 8
+_MOST_PROBLEMS = 3
 
 
 def open_dicom(path: Path, *, series: str | None, limits: Limits) -> DicomScan:
@@ -35,22 +36,37 @@ def open_dicom(path: Path, *, series: str | None, limits: Limits) -> DicomScan:
     if not candidates:
         raise InputError(_why_nothing(path, problems))
     chosen = _choose(path, candidates, series)
-    for frame in {id(frame.pixels): frame for frame in chosen.frames}.values():
-        check_decodable(frame.pixels, subject=frame.file.name)
-        check_present(frame, file_size=_size_of(frame, limits), limits=limits)
+    limits.check_shape(str(path), (len(chosen.frames), 1, 1))
     others = [candidate for candidate in candidates if candidate is not chosen]
-    notes = []
-    if others and series is None:
-        listed = "; ".join(list_candidate(other) for other in others[:_MOST_LISTED])
-        notes.append(
-            f"took the volume with the most slices, {chosen.uid}; also here (choose with "
-            f"--series): {listed}"
-        )
+    notes = _notes_on_choice(chosen, others, series)
     if problems:
-        shown = "; ".join(problems[:3])
-        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-        notes.append(f"{len(problems)} files could not be used: {shown}{more}")
+        shown = "; ".join(problems[:_MOST_PROBLEMS])
+        rest = len(problems) - _MOST_PROBLEMS
+        more = f"; and {rest} more" if rest > 0 else ""
+        notes.append(f"{counted(len(problems), 'file')} could not be used: {shown}{more}")
+    chosen = replace(chosen, frames=locate(chosen.frames, limits=limits))
     return build_scan(chosen, path=str(path), others=others, notes=notes, limits=limits)
+
+
+def _notes_on_choice(
+    chosen: VolumeCandidate, others: Sequence[VolumeCandidate], series: str | None
+) -> list[str]:
+    """What else could have been meant: every other volume, or those of the series asked for."""
+    if series is not None:
+        others = [other for other in others if _series_of(other) == series]
+    if not others:
+        return []
+    listed = "; ".join(list_candidate(other) for other in others[:_MOST_LISTED])
+    more = f"; and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
+    label = f" ({chosen.label})" if chosen.label else ""
+    return [
+        f"took the volume with the most slices, {chosen.uid or 'no UID'}{label}; also here (choose "
+        f"with --series): {listed}{more}"
+    ]
+
+
+def _series_of(candidate: VolumeCandidate) -> str:
+    return candidate.uid.partition("#")[0]
 
 
 def _collect(path: Path, limits: Limits) -> tuple[list[Frame], list[str]]:
@@ -69,7 +85,7 @@ def _collect(path: Path, limits: Limits) -> tuple[list[Frame], list[str]]:
 
 
 def _frames_in(file: DicomFile, limits: Limits, *, is_single: bool) -> Sequence[Frame]:
-    with file.open() as stream:
+    with file.open_header() as stream:
         if not is_dicom(stream):
             if is_single:
                 raise InputError(
@@ -81,7 +97,7 @@ def _frames_in(file: DicomFile, limits: Limits, *, is_single: bool) -> Sequence[
     frames = frames_of(header, limits=limits)
     if is_single and not frames:
         raise InputError(
-            f"{file.name}: is DICOM without images that have a place in the patient "
+            f"{file.name}: is DICOM without grey images that have a place in the patient "
             "(ImagePositionPatient); expected a CT image"
         )
     return frames
@@ -93,21 +109,16 @@ def _choose(
     if series is None:
         return candidates[0]
     for candidate in candidates:
-        if series in (candidate.uid, candidate.uid.partition("#")[0]):
+        if series in (candidate.uid, _series_of(candidate)):
             return candidate
     listed = "; ".join(list_candidate(candidate) for candidate in candidates[:_MOST_LISTED])
     raise InputError(f"{path}: holds no series {series}; it holds {listed}")
 
 
-def _size_of(frame: Frame, limits: Limits) -> int:
-    with open_inflated(frame.file, frame.pixels.transfer_syntax, limits=limits) as stream:
-        return stream.seek(0, os.SEEK_END)
-
-
 def _why_nothing(path: Path, problems: Sequence[str]) -> str:
     if problems:
-        shown = "; ".join(problems[:3])
-        return f"{path}: no volume could be read from its {len(problems)} DICOM files: {shown}"
+        shown = "; ".join(problems[:_MOST_PROBLEMS])
+        return f"{path}: no volume could be read from {counted(len(problems), 'file')}: {shown}"
     return (
         f"{path}: holds no DICOM images with a place in the patient (ImagePositionPatient); "
         "expected a CT series"

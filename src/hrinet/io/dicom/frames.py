@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydicom.dataset import Dataset
 
 from hrinet.errors import InputError
+from hrinet.io.dicom.elements import Element
 from hrinet.io.dicom.files import DicomFile
-from hrinet.io.dicom.parse import Header, PixelElement, floats, integer, text
+from hrinet.io.dicom.parse import Dataset, Header, PixelElement, floats, integer, text
 from hrinet.io.limits import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of bytes in a file.
+
+    Attributes:
+        offset: from the start of the file.
+        length: bytes.
+    """
+
+    offset: int
+    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +38,9 @@ class PixelFormat:
         bits_allocated: 8, 16 or 32.
         bits_stored: at most ``bits_allocated``.
         is_signed: Pixel Representation.
-        photometric: MONOCHROME1 or MONOCHROME2.
         element: where the pixel data lies.
         offsets: the extended offset table (offsets, lengths), if the file has one.
+        spans: the fragments of every frame of compressed pixel data, once they were looked for.
     """
 
     transfer_syntax: str
@@ -37,9 +50,9 @@ class PixelFormat:
     bits_allocated: int
     bits_stored: int
     is_signed: bool
-    photometric: str
     element: PixelElement
-    offsets: tuple[bytes, bytes] | None
+    offsets: tuple[bytes, ...] | None
+    spans: tuple[tuple[Span, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +78,7 @@ class Frame:
         modality: DICOM Modality.
         description: Series Description.
         kernel: Convolution Kernel.
+        stack: Stack ID, which sets parallel stacks of one multi-frame file apart.
         rescale_type: Rescale Type, if stated.
         has_rescale: whether a rescale was stated at all.
     """
@@ -87,6 +101,7 @@ class Frame:
     modality: str
     description: str
     kernel: str
+    stack: str
     rescale_type: str
     has_rescale: bool
 
@@ -96,11 +111,24 @@ _PHASE_KEYWORDS = (
     "NominalPercentageOfCardiacPhase",
     "TriggerTime",
     "AcquisitionNumber",
-    "ConvolutionKernel",
     "ImageType",
     "AcquisitionTime",
     "ContentTime",
 )
+_FRAME_PHASE_KEYWORDS = (
+    "TemporalPositionIndex",
+    "TemporalPositionTimeOffset",
+    "NominalCardiacTriggerDelayTime",
+    "FrameAcquisitionNumber",
+)
+_CT_IMAGES = frozenset(
+    (
+        "1.2.840.10008.5.1.4.1.1.2",  # CT Image Storage
+        "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
+        "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
+    )
+)
+_FARTHEST_MM = 1e6
 
 
 def frames_of(header: Header, *, limits: Limits) -> list[Frame]:
@@ -116,11 +144,17 @@ def frames_of(header: Header, *, limits: Limits) -> list[Frame]:
     Raises:
         InputError: if an attribute is missing, contradictory or unreadable.
     """
-    pixels = _pixel_format(header, limits)
+    if header.pixels is None:
+        if text(header.dataset, "SOPClassUID") in _CT_IMAGES:
+            raise InputError(
+                f"{header.file.name}: is a CT image without pixel data; the file is cut off or "
+                "was stripped, export it again"
+            )
+        return []
+    pixels = _pixel_format(header, header.pixels, limits)
     if pixels is None:
         return []
-    dataset = header.dataset
-    per_frame = dataset.get("PerFrameFunctionalGroupsSequence")
+    per_frame = header.dataset.items("PerFrameFunctionalGroupsSequence")
     if per_frame is not None:
         return _enhanced_frames(header, pixels, per_frame)
     if pixels.frames > 1:
@@ -128,66 +162,53 @@ def frames_of(header: Header, *, limits: Limits) -> list[Frame]:
             f"{header.file.name}: has {pixels.frames} frames and no functional groups, so that "
             "their positions are unknown; export it as single slices or as Enhanced CT"
         )
-    frame = _frame(header, pixels, [dataset], index=0)
+    frame = _frame(header, pixels, [header.dataset], index=0)
     return [] if frame is None else [frame]
 
 
-def _enhanced_frames(header: Header, pixels: PixelFormat, per_frame: Any) -> list[Frame]:
+def _enhanced_frames(
+    header: Header, pixels: PixelFormat, per_frame: Sequence[Dataset]
+) -> list[Frame]:
     """Frames of an Enhanced object: per-frame groups override shared ones (PS3.3 C.7.6.16)."""
     name = header.file.name
     if len(per_frame) != pixels.frames:
         raise InputError(
             f"{name}: has {len(per_frame)} per-frame functional groups for {pixels.frames} frames"
         )
-    shared = header.dataset.get("SharedFunctionalGroupsSequence")
-    shared_groups = _flattened(shared[0]) if shared else []
+    shared = header.dataset.items("SharedFunctionalGroupsSequence")
+    shared_groups = list(shared[0].sequences()) if shared else []
     frames = []
     for index, groups in enumerate(per_frame):
-        layers = [*_flattened(groups), *shared_groups, header.dataset]
+        layers = [*groups.sequences(), *shared_groups, header.dataset]
         frame = _frame(header, pixels, layers, index=index)
         if frame is not None:
             frames.append(frame)
     return frames
 
 
-def _flattened(groups: Dataset) -> list[Dataset]:
-    """The single items of the functional group macros of a frame."""
-    return [
-        element.value[0]
-        for element in groups
-        if element.VR == "SQ" and element.value and not element.tag.is_private
-    ]
-
-
 class _Layers:
-    """Looks an attribute up in the first layer that has it."""
+    """Looks an attribute up in the first layer that has a value for it."""
 
-    def __init__(self, layers: list[Dataset]) -> None:
+    def __init__(self, layers: Sequence[Dataset]) -> None:
         self._layers = layers
 
-    def get(self, keyword: str) -> Any:
+    def get(self, keyword: str) -> Element | None:
         for layer in self._layers:
-            if keyword in layer:
-                value = layer.get(keyword)
-                if value is not None and value != "":
-                    return value
+            element = layer.get(keyword)
+            if element is not None:
+                return element
         return None
 
 
 def _frame(
-    header: Header, pixels: PixelFormat, layers: list[Dataset], *, index: int
+    header: Header, pixels: PixelFormat, layers: Sequence[Dataset], *, index: int
 ) -> Frame | None:
     name = header.file.name if pixels.frames == 1 else f"{header.file.name} frame {index + 1}"
     values = _Layers(layers)
-    position = floats(values, "ImagePositionPatient", 3, subject=name)
-    orientation = floats(values, "ImageOrientationPatient", 6, subject=name)
-    if position is None or orientation is None:
+    placed = _placement(values, name)
+    if placed is None:
         return None
-    spacing = floats(values, "PixelSpacing", 2, subject=name)
-    if spacing is None or min(spacing) <= 0:
-        raise InputError(
-            f"{name}: PixelSpacing is {spacing or 'missing'}, expected two positive numbers of mm"
-        )
+    position, orientation, spacing = placed
     slope = floats(values, "RescaleSlope", 1, subject=name)
     intercept = floats(values, "RescaleIntercept", 1, subject=name)
     if values.get("ModalityLUTSequence") is not None and intercept is None:
@@ -195,18 +216,20 @@ def _frame(
             f"{name}: maps its pixels by a Modality LUT, expected RescaleSlope and RescaleIntercept"
         )
     if slope is not None and slope[0] == 0:
-        raise InputError(f"{name}: RescaleSlope is 0, which makes all voxels equal")
+        raise InputError(
+            f"{name}: RescaleSlope is 0, which makes all voxels equal; expected 1 or so"
+        )
     thickness = floats(values, "SliceThickness", 1, subject=name)
     image_type = text(values, "ImageType").upper() or text(values, "FrameType").upper()
     uid = text(values, "SOPInstanceUID")
     phase = [(keyword, text(values, keyword)) for keyword in _PHASE_KEYWORDS]
     if pixels.frames > 1:
-        phase += [
-            (keyword, text(values, keyword)) for keyword in ("StackID", "TemporalPositionIndex")
-        ]
+        phase += [(keyword, text(values, keyword)) for keyword in _FRAME_PHASE_KEYWORDS]
         dimensions = text(values, "DimensionIndexValues").split("\\")
         phase += [(f"dimension {n + 1}", value) for n, value in enumerate(dimensions) if value]
-    default_order = index + 1
+        order = index + 1
+    else:
+        order = integer(values, "InstanceNumber", subject=name, default=0) or 0
     return Frame(
         file=header.file,
         index=index,
@@ -220,17 +243,51 @@ def _frame(
         intercept=intercept[0] if intercept is not None else 0.0,
         padding=_padding(values, pixels, name),
         pixels=pixels,
-        order=default_order
-        if pixels.frames > 1
-        else integer(values, "InstanceNumber", subject=name, default=0) or 0,
+        order=order,
         phase=tuple((key, value) for key, value in phase if value),
         is_localizer="LOCALIZER" in image_type,
         modality=text(values, "Modality"),
         description=text(values, "SeriesDescription"),
         kernel=text(values, "ConvolutionKernel"),
+        stack=text(values, "StackID"),
         rescale_type=text(values, "RescaleType"),
         has_rescale=intercept is not None,
     )
+
+
+def _placement(
+    values: _Layers, name: str
+) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None:
+    """Position, orientation and pixel spacing, or None if the image has no place in the patient."""
+    position = floats(values, "ImagePositionPatient", 3, subject=name)
+    orientation = floats(values, "ImageOrientationPatient", 6, subject=name)
+    if position is None or orientation is None:
+        missing = [] if position else ["ImagePositionPatient"]
+        missing += [] if orientation else ["ImageOrientationPatient"]
+        if len(missing) < 2 or text(values, "SOPClassUID") in _CT_IMAGES:
+            are = "is" if len(missing) == 1 else "are"
+            raise InputError(
+                f"{name}: {' and '.join(missing)} {are} missing, without which the slice has no "
+                "place; export the series again from the scanner or the PACS"
+            )
+        return None
+    if max(map(abs, position)) > _FARTHEST_MM:
+        raise InputError(
+            f"{name}: ImagePositionPatient is {position} mm, farther out than any scanner reaches"
+        )
+    lengths = [math.hypot(*orientation[:3]), math.hypot(*orientation[3:])]
+    cosine = sum(a * b for a, b in zip(orientation[:3], orientation[3:], strict=True))
+    if max(abs(length - 1) for length in lengths) > 0.01 or abs(cosine) > 1e-3:
+        raise InputError(
+            f"{name}: ImageOrientationPatient is {orientation}, expected two unit vectors at right "
+            "angles"
+        )
+    spacing = floats(values, "PixelSpacing", 2, subject=name)
+    if spacing is None:
+        raise InputError(f"{name}: PixelSpacing is missing, expected two numbers of mm")
+    if not all(1e-5 <= value <= 1e3 for value in spacing):
+        raise InputError(f"{name}: PixelSpacing is {spacing}, expected two positive numbers of mm")
+    return position, orientation, spacing
 
 
 def _padding(values: _Layers, pixels: PixelFormat, name: str) -> int | None:
@@ -245,7 +302,7 @@ def _padding(values: _Layers, pixels: PixelFormat, name: str) -> int | None:
     return unsigned
 
 
-def _pixel_format(header: Header, limits: Limits) -> PixelFormat | None:
+def _pixel_format(header: Header, element: PixelElement, limits: Limits) -> PixelFormat | None:
     dataset, name = header.dataset, header.file.name
 
     def required(keyword: str) -> int:
@@ -254,31 +311,33 @@ def _pixel_format(header: Header, limits: Limits) -> PixelFormat | None:
             raise InputError(f"{name}: {keyword} is missing, expected in every image")
         return value
 
-    if header.pixels is None or "Rows" not in dataset:
-        return None
-    rows, columns = required("Rows"), required("Columns")
-    frames = integer(dataset, "NumberOfFrames", subject=name, default=1) or 1
-    limits.check_shape(name, (frames, rows, columns))
     samples = integer(dataset, "SamplesPerPixel", subject=name, default=1)
     photometric = text(dataset, "PhotometricInterpretation") or "MONOCHROME2"
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return None  # Colour: a screenshot or a report, never a slice of HU.
+    rows, columns = required("Rows"), required("Columns")
+    frames = integer(dataset, "NumberOfFrames", subject=name, default=1)
+    limits.check_shape(name, (1 if frames is None else frames, rows, columns))
     allocated, stored = required("BitsAllocated"), required("BitsStored")
     if allocated not in (8, 16, 32) or not 1 <= stored <= allocated:
         raise InputError(
             f"{name}: BitsAllocated is {allocated} and BitsStored {stored}, expected 8, 16 or 32 "
             "and no more than that"
         )
-    tables = (dataset.get("ExtendedOffsetTable"), dataset.get("ExtendedOffsetTableLengths"))
+    representation = integer(dataset, "PixelRepresentation", subject=name, default=0)
+    if representation not in (0, 1):
+        raise InputError(
+            f"{name}: PixelRepresentation is {representation}, expected 0 (unsigned) or 1 (signed)"
+        )
+    tables = [dataset.get(f"ExtendedOffsetTable{part}") for part in ("", "Lengths")]
     return PixelFormat(
         transfer_syntax=header.transfer_syntax,
         rows=rows,
         columns=columns,
-        frames=frames,
+        frames=frames or 1,
         bits_allocated=allocated,
         bits_stored=stored,
-        is_signed=integer(dataset, "PixelRepresentation", subject=name, default=0) == 1,
-        photometric=photometric,
-        element=header.pixels,
-        offsets=tables if all(isinstance(table, bytes) for table in tables) else None,  # type: ignore[arg-type]
+        is_signed=representation == 1,
+        element=element,
+        offsets=None if None in tables else tuple(t.value for t in tables if t is not None),
     )

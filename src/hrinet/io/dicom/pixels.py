@@ -2,75 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import Decoder
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from hrinet.errors import InputError, RangeExceededError
-from hrinet.io.dicom.codestream import stream_size
+from hrinet.errors import InputError, LimitError, RangeExceededError
+from hrinet.io.dicom.decoders import check_decodable, decode_compressed, is_native, syntax_name
+from hrinet.io.dicom.encapsulated import frame_spans
+from hrinet.io.dicom.files import MemoryFile
 from hrinet.io.dicom.frames import Frame, PixelFormat
 from hrinet.io.dicom.parse import open_inflated
 from hrinet.io.limits import Limits
 from hrinet.types import INT16, SliceArray
 
-_RLE = "1.2.840.10008.1.2.5"
-_PLUGINS = {
-    # CharLS reads JPEG-LS a third faster than GDCM; the rest falls to pydicom's own preference.
-    "1.2.840.10008.1.2.4.80": "pyjpegls",
-    "1.2.840.10008.1.2.4.81": "pyjpegls",
-}
 
+def locate(frames: Sequence[Frame], *, limits: Limits) -> tuple[Frame, ...]:
+    """Find the bytes of every frame, so that damage is noticed before any work is done.
 
-def check_decodable(pixels: PixelFormat, *, subject: str) -> None:
-    """Refuse an encoding that no decoder here reads, before any work is done.
+    Args:
+        frames: of one volume.
+        limits: bounds on what a deflated file may inflate to.
+
+    Returns:
+        The same frames with their spans.
 
     Raises:
-        InputError: naming the transfer syntax.
+        InputError: if a file is cut off or encoded in a way that cannot be read.
+        LimitError: if a file would inflate beyond the limits.
     """
-    syntax = UID(pixels.transfer_syntax)
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
+    located: dict[int, Frame] = {}
+    for frame in frames:
+        if id(frame.pixels) not in located:
+            located[id(frame.pixels)] = _located(frame, limits)
+    return tuple(
+        replace(frame, file=found.file, pixels=found.pixels)
+        for frame in frames
+        for found in (located[id(frame.pixels)],)
+    )
+
+
+def _located(frame: Frame, limits: Limits) -> Frame:
+    pixels, file = frame.pixels, frame.file
+    check_decodable(pixels.transfer_syntax, subject=file.name)
+    is_deflated = pixels.transfer_syntax == DeflatedExplicitVRLittleEndian
+    if is_native(pixels.transfer_syntax):
+        _check_native(frame, limits, size=None if is_deflated else file.size)
+    elif pixels.element.length is not None:
         raise InputError(
-            f"{subject}: the transfer syntax {syntax.name} is not one of CT images; convert the "
-            "series to an uncompressed one"
-        ) from None
-    if not decoder.is_available:
-        raise InputError(f"{subject}: no decoder for {syntax.name} is installed")
+            f"{file.name}: its pixel data is not compressed, although the transfer syntax is "
+            f"{syntax_name(pixels.transfer_syntax)}; correct the header or export the file again"
+        )
+    if pixels.frames > 1 and (is_deflated or file.is_inflated_on_open):
+        with open_inflated(file, pixels.transfer_syntax, limits=limits) as stream:
+            file = MemoryFile(file.name, stream.read())
+    if not is_native(pixels.transfer_syntax):
+        with file.open() as stream:
+            spans = frame_spans(stream, pixels, size=file.size, subject=file.name)
+        pixels = replace(pixels, spans=spans)
+    return replace(frame, file=file, pixels=pixels)
 
 
-def check_present(frame: Frame, *, file_size: int, limits: Limits) -> None:
-    """Refuse a file that is cut off before the end of its pixel data.
-
-    Raises:
-        InputError: with the number of bytes found and expected.
-    """
-    pixels = frame.pixels
-    expected = pixels.rows * pixels.columns * (pixels.bits_allocated // 8) * pixels.frames
+def _check_native(frame: Frame, limits: Limits, *, size: int | None) -> None:
+    """Compare the length of uncompressed pixel data with what the header says."""
+    pixels, name = frame.pixels, frame.file.name
     length = pixels.element.length
     if length is None:
-        found = file_size - pixels.element.offset
-        if found <= 8:
-            raise InputError(f"{frame.file.name}: ends before its pixel data")
-        return
-    found = min(length, file_size - pixels.element.offset)
-    if found < expected:
         raise InputError(
-            f"{frame.file.name}: holds {max(found, 0)} bytes of pixel data, expected {expected} "
-            f"for {pixels.columns} x {pixels.rows} x {pixels.frames} voxels; the file is cut off "
-            "or its header is wrong"
+            f"{name}: its pixel data is compressed, although the transfer syntax is "
+            f"{syntax_name(pixels.transfer_syntax)}; correct the header or export the file again"
         )
+    expected = _frame_size(pixels) * pixels.frames
+    if size is None:
+        needed = pixels.element.offset + expected
+        bound = min(limits.max_inflated_bytes, frame.file.size * limits.max_inflation_ratio)
+        if needed > bound or length > bound:
+            raise LimitError(
+                f"{name}: would inflate from {frame.file.size} to {max(needed, length)} bytes, "
+                f"more than the limit of {bound:.0f}"
+            )
+        found = length
+    else:
+        found = min(length, max(size - pixels.element.offset, 0))
+    if found < expected or found >= 2 * expected > 2:
+        raise InputError(
+            f"{name}: holds {found} bytes of pixel data, expected {expected} for "
+            f"{pixels.columns} x {pixels.rows} x {pixels.frames} voxels; the file is cut off or "
+            "its header is wrong"
+        )
+
+
+def _frame_size(pixels: PixelFormat) -> int:
+    return pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
 
 
 def decode_frame(frame: Frame, *, dtype: np.dtype[Any], limits: Limits) -> SliceArray:
     """Decode a frame and apply its rescale (PS3.3 C.11.1).
 
     Args:
-        frame: which.
+        frame: which, with its spans (see :func:`locate`).
         dtype: int16 if all values are expected to be whole HU within its range, else float32.
         limits: bounds on what a deflated file may inflate to.
 
@@ -92,114 +124,71 @@ def decode_frame(frame: Frame, *, dtype: np.dtype[Any], limits: Limits) -> Slice
 
 def _whole_hu(frame: Frame, stored: SliceArray) -> SliceArray:
     slope, intercept = int(frame.slope), int(frame.intercept)
-    low, high = int(stored.min()) * slope + intercept, int(stored.max()) * slope + intercept
-    if min(low, high) < -32768 or max(low, high) > 32767:
-        raise RangeExceededError(
-            f"{frame.file.name}: values of {min(low, high)} to {max(low, high)} HU exceed int16"
-        )
+    low, high = sorted(int(v) * slope + intercept for v in (stored.min(), stored.max()))
+    if low < -32768 or high > 32767:
+        raise RangeExceededError(f"{frame.file.name}: values of {low} to {high} HU exceed int16")
     # Arithmetic modulo 2**16 is exact here, since every result is known to fit.
     values = stored.astype(np.int16)
     if slope != 1:
-        values *= np.int16(slope) if -32768 <= slope <= 32767 else 0
+        values *= _modulo_int16(slope)
     if intercept:
-        values += np.array(intercept & 0xFFFF, np.uint16).astype(np.int16)
+        values += _modulo_int16(intercept)
     return values
+
+
+def _modulo_int16(value: int) -> np.int16:
+    return np.int16((value + 0x8000) % 0x10000 - 0x8000)
 
 
 def _stored_values(frame: Frame, limits: Limits) -> SliceArray:
     pixels = frame.pixels
-    subject = frame.file.name if pixels.frames == 1 else f"{frame.file.name} frame {frame.index + 1}"
+    name = frame.file.name
+    subject = name if pixels.frames == 1 else f"{name} frame {frame.index + 1}"
     try:
         with open_inflated(frame.file, pixels.transfer_syntax, limits=limits) as stream:
-            decoder = get_decoder(UID(pixels.transfer_syntax))
-            if decoder.is_native:
-                data = _native_frame(stream, pixels, frame.index)
+            if is_native(pixels.transfer_syntax):
+                values = _native_frame(stream, pixels, frame.index, subject)
             else:
-                data = _encapsulated_frame(stream, pixels, frame.index, subject)
-        return _decode(decoder, data, pixels)
-    except InputError:
-        raise
-    except Exception as error:
-        # Decoders raise whatever they like on damaged data.
-        reason = " ".join(str(error).split()).replace("Unable to decode as exceptions", "errors")
-        raise InputError(
-            f"{subject}: its pixel data ({UID(pixels.transfer_syntax).name}) is damaged or not "
-            f"what the header says: {reason[:160]}"
-        ) from error
+                data = _joined(stream, pixels, frame.index)
+                values = decode_compressed(data, pixels, subject=subject)
+    except OSError as error:
+        raise InputError(f"{subject}: cannot be read: {error.strerror}") from error
+    return _as_stored(values, pixels, frame.padding)
 
 
-def _native_frame(stream: BinaryIO, pixels: PixelFormat, index: int) -> bytes:
-    size = pixels.rows * pixels.columns * (pixels.bits_allocated // 8)
+def _native_frame(stream: BinaryIO, pixels: PixelFormat, index: int, subject: str) -> SliceArray:
+    size = _frame_size(pixels)
     stream.seek(pixels.element.offset + index * size)
     data = stream.read(size)
     if len(data) < size:
-        raise ValueError(f"{len(data)} bytes found, {size} expected")
-    return data
+        raise InputError(f"{subject}: ends after {len(data)} of {size} bytes of pixel data")
+    order = ">" if pixels.transfer_syntax == ExplicitVRBigEndian else "<"
+    kind = "i" if pixels.is_signed else "u"
+    values = np.frombuffer(data, f"{order}{kind}{pixels.bits_allocated // 8}")
+    native = values.astype(values.dtype.newbyteorder("="), copy=False)
+    return native.reshape(pixels.rows, pixels.columns)
 
 
-def _encapsulated_frame(
-    stream: BinaryIO, pixels: PixelFormat, index: int, subject: str
-) -> bytes:
-    stream.seek(pixels.element.offset)
-    if pixels.frames == 1:
-        data = stream.read()
-        codestream = get_frame(data, 0, number_of_frames=1)
-    else:
-        codestream = get_frame(
-            stream,  # type: ignore[arg-type]
-            index,
-            number_of_frames=pixels.frames,
-            extended_offsets=pixels.offsets,
-        )
-    if pixels.transfer_syntax != _RLE:
-        size = stream_size(codestream)
-        if size is None or (size.rows, size.columns, size.components) != (
-            pixels.rows,
-            pixels.columns,
-            1,
-        ):
-            found = (
-                "no image"
-                if size is None
-                else f"{size.columns} x {size.rows} with {size.components} components"
-            )
-            raise InputError(
-                f"{subject}: its compressed image is {found}, the header says "
-                f"{pixels.columns} x {pixels.rows} with 1 component"
-            )
-    return encapsulate([codestream], has_bot=False)
+def _joined(stream: BinaryIO, pixels: PixelFormat, index: int) -> bytes:
+    parts = []
+    for span in pixels.spans[index]:
+        stream.seek(span.offset)
+        parts.append(stream.read(span.length))
+    return b"".join(parts)
 
 
-def _decode(decoder: Decoder, data: bytes, pixels: PixelFormat) -> SliceArray:
-    options: dict[str, Any] = {
-        "rows": pixels.rows,
-        "columns": pixels.columns,
-        "number_of_frames": 1,
-        "samples_per_pixel": 1,
-        "photometric_interpretation": pixels.photometric,
-        "bits_allocated": pixels.bits_allocated,
-        "bits_stored": pixels.bits_stored,
-        "pixel_representation": int(pixels.is_signed),
-        "pixel_keyword": "PixelData",
-    }
-    if pixels.transfer_syntax == ExplicitVRBigEndian:
-        options["pixel_vr"] = "OW" if pixels.bits_allocated > 8 else "OB"
-    plugin = _PLUGINS.get(pixels.transfer_syntax, "")
-    array, _ = decoder.as_array(data, index=0, raw=True, decoding_plugin=plugin, **options)
-    if array.shape != (pixels.rows, pixels.columns):
-        raise ValueError(f"decoded to {array.shape}, expected {(pixels.rows, pixels.columns)}")
-    return _masked(array, pixels)
+def _as_stored(values: SliceArray, pixels: PixelFormat, padding: int | None) -> SliceArray:
+    """Read the low Bits Stored bits: old files keep overlays above them (PS3.5 8.1.1).
 
-
-def _masked(array: SliceArray, pixels: PixelFormat) -> SliceArray:
-    """Drop what lies above Bits Stored: old files keep overlays there (PS3.5 8.1.1)."""
+    The padding value may need more bits than Bits Stored and is kept.
+    """
     unused = pixels.bits_allocated - pixels.bits_stored
-    if unused == 0:
-        return array
-    if pixels.is_signed:
-        shifted: SliceArray = (array << unused) >> unused
-        return shifted
-    mask = (1 << pixels.bits_stored) - 1
-    if int(array.max()) <= mask:
-        return array
-    return array & array.dtype.type(mask)
+    values = values.view(f"{'i' if pixels.is_signed else 'u'}{pixels.bits_allocated // 8}")
+    low = -(1 << (pixels.bits_stored - 1)) if pixels.is_signed else 0
+    high = low + (1 << pixels.bits_stored) - 1
+    if unused == 0 or (low <= int(values.min()) and int(values.max()) <= high):
+        return values
+    kept = (values << unused) >> unused
+    if padding is not None and not low <= padding <= high:
+        kept[values == padding] = padding
+    return kept

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hrinet.errors import GeometryError
 from hrinet.geometry import Geometry
 from hrinet.io.dicom.frames import Frame
 from hrinet.io.dicom.pixels import decode_frame
@@ -80,6 +81,11 @@ def build_scan(
     """
     frames = candidate.frames
     first = frames[0]
+    if len(frames) == 1 and candidate.doubles:
+        raise GeometryError(
+            f"{path}: all {candidate.doubles + 1} slices of series {candidate.uid or 'no UID'} lie "
+            "at one position, expected ImagePositionPatient to advance along their normal"
+        )
     thicknesses = sorted({frame.thickness for frame in frames if frame.thickness is not None})
     thickness = float(np.median(thicknesses)) if thicknesses else None
     orientation = np.array(first.orientation).reshape(2, 3)
@@ -130,7 +136,7 @@ def _findings(
     if candidate.dropped:
         shown = "; ".join(candidate.dropped[:3])
         more = f"; and {len(candidate.dropped) - 3} more" if len(candidate.dropped) > 3 else ""
-        notes.append(f"left out {len(candidate.dropped)} slices: {shown}{more}")
+        notes.append(f"left out {counted(len(candidate.dropped), 'slice')}: {shown}{more}")
     if geometry.tilt_deg > 0.05:
         notes.append(
             f"the gantry is tilted by {geometry.tilt_deg:.2f} degrees (from the positions); slices "
@@ -159,13 +165,19 @@ def list_candidate(candidate: VolumeCandidate) -> str:
     """One line about a volume, for messages and ``hrinet info``."""
     first = candidate.frames[0]
     parts = [
-        f"{len(candidate.frames)} slices of {first.pixels.columns} x {first.pixels.rows}",
-        describe_gaps(candidate.frames),
+        f"{counted(len(candidate.frames), 'slice')} of {first.pixels.columns} x {first.pixels.rows}"
     ]
+    if len(candidate.frames) > 1:
+        parts.append(describe_gaps(candidate.frames))
     if candidate.is_localizer:
         parts.append("localizer")
     if candidate.label:
         parts.append(candidate.label)
     if first.description:
         parts.append(first.description)
-    return f"{candidate.uid}: {', '.join(parts)}"
+    return f"{candidate.uid or 'no UID'}: {', '.join(parts)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 slice``, ``2 slices``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -11,11 +11,18 @@ import numpy as np
 from hrinet.io.dicom.frames import Frame
 
 _ORIENTATION_TOLERANCE = 1e-3
+_SPACING_TOLERANCE = 1e-3
 _DOUBLE_FRACTION = 0.02
 """Slices nearer than this fraction of the usual gap show the same place twice."""
 
+_NO_GAP_PIXELS = 0.05
+"""Gaps below this fraction of a pixel are no slice spacing, whatever the usual gap is."""
+
 _FEW_DOUBLES = 0.1
 """Up to this fraction of doubled positions is an accident; more are phases of one volume."""
+
+_LEAST_COVERAGE = 0.5
+"""A phase covers at least this fraction of the positions of the stack."""
 
 _SIDESTEP_PIXELS = 0.5
 """Slices displaced sideways by more than this do not belong to one stack."""
@@ -31,6 +38,7 @@ class VolumeCandidate:
         is_localizer: whether the frames are scout images.
         label: what sets this stack apart from others of its series, or an empty string.
         dropped: frames that were left out, one sentence each.
+        doubles: how many of them lie at the position of one that was kept.
     """
 
     uid: str
@@ -38,6 +46,7 @@ class VolumeCandidate:
     is_localizer: bool
     label: str = ""
     dropped: tuple[str, ...] = ()
+    doubles: int = 0
 
     @property
     def rank(self) -> tuple[bool, bool, bool, int]:
@@ -52,7 +61,7 @@ class VolumeCandidate:
 
 
 def normal_of(frame: Frame) -> np.ndarray:
-    """row direction x column direction, of unit length (PS3.3 C.7.6.2.1.1)."""
+    """Row direction x column direction, of unit length (PS3.3 C.7.6.2.1.1)."""
     cross = np.cross(frame.orientation[:3], frame.orientation[3:])
     length = float(np.linalg.norm(cross))
     return np.asarray(cross / length) if length > 0 else cross
@@ -61,8 +70,8 @@ def normal_of(frame: Frame) -> np.ndarray:
 def group_volumes(frames: Iterable[Frame]) -> list[VolumeCandidate]:
     """Sort frames into stacks, the most likely volume first.
 
-    Frames belong together if they share series, size, pixel spacing and orientation. Order and
-    distance come from Image Position (Patient) along the normal alone; Instance Number, Slice
+    Frames belong together if they share series, size, kernel, pixel spacing and orientation. Order
+    and distance come from Image Position (Patient) along the normal alone; Instance Number, Slice
     Location and Spacing Between Slices play no part. A series with several frames at most positions
     is split into phases; a few doubled positions are dropped; copies of one instance count once.
     """
@@ -85,7 +94,11 @@ def group_volumes(frames: Iterable[Frame]) -> list[VolumeCandidate]:
 
 
 def _groups(frames: Iterable[Frame]) -> list[list[Frame]]:
-    """Frames with the same series, size, spacing and (nearly) the same orientation."""
+    """Frames with the same series, size and kernel and (nearly) the same spacing and orientation.
+
+    Thickness and rescale may vary within a volume, kernels do not: two reconstructions of one scan
+    may lie at different positions and would interleave.
+    """
     groups: dict[Hashable, list[list[Frame]]] = {}
     for frame in frames:
         key = (
@@ -93,11 +106,11 @@ def _groups(frames: Iterable[Frame]) -> list[list[Frame]]:
             frame.is_localizer,
             frame.pixels.rows,
             frame.pixels.columns,
-            tuple(round(value, 4) for value in frame.pixel_spacing),
+            frame.kernel,
+            frame.stack,
         )
         for group in groups.setdefault(key, []):
-            difference = np.subtract(group[0].orientation, frame.orientation)
-            if float(np.max(np.abs(difference))) <= _ORIENTATION_TOLERANCE:
+            if _matches(group[0], frame):
                 group.append(frame)
                 break
         else:
@@ -105,9 +118,17 @@ def _groups(frames: Iterable[Frame]) -> list[list[Frame]]:
     return [group for same_key in groups.values() for group in same_key]
 
 
+def _matches(first: Frame, frame: Frame) -> bool:
+    turn = np.subtract(first.orientation, frame.orientation)
+    ratio = np.divide(first.pixel_spacing, frame.pixel_spacing)
+    return bool(
+        np.max(np.abs(turn)) <= _ORIENTATION_TOLERANCE
+        and np.max(np.abs(ratio - 1)) <= _SPACING_TOLERANCE
+    )
+
+
 def _stacks(group: Sequence[Frame]) -> list[VolumeCandidate]:
     unique, copies = _without_copies(group)
-    dropped = [f"{frame.file.name}: a second copy of an instance" for frame in copies]
     ordered = _ordered(unique)
     clusters = _clusters(ordered)
     doubled = sum(len(cluster) > 1 for cluster in clusters)
@@ -123,30 +144,43 @@ def _stacks(group: Sequence[Frame]) -> list[VolumeCandidate]:
             names = [f"{label} {value}".strip()] if label else []
             if len(runs) > 1:
                 names.append(f"part {number} of {len(runs)}, displaced sideways")
+            members = {id(frame) for frame in run}
+            ids = {frame.source_id for frame in run}
+            reasons = [reason for best, reason in doubles if id(best) in members]
             stacks.append(
                 VolumeCandidate(
                     uid=run[0].series_uid,
                     frames=tuple(run),
                     is_localizer=run[0].is_localizer,
                     label=", ".join(names),
-                    dropped=(*dropped, *doubles),
+                    dropped=(
+                        *(
+                            f"{frame.file.name}: a second copy of an instance"
+                            for frame in copies
+                            if frame.source_id in ids
+                        ),
+                        *reasons,
+                    ),
+                    doubles=len(reasons),
                 )
             )
     return stacks
 
 
 def _without_copies(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    seen: set[str] = set()
-    unique, copies = [], []
+    """Frames with one instance UID at one place are copies; bad exports reuse UIDs elsewhere."""
+    seen: set[tuple[str, tuple[float, ...]]] = set()
+    unique: list[Frame] = []
+    copies: list[Frame] = []
     for frame in frames:
-        is_copy = bool(frame.source_id) and frame.source_id in seen
-        (copies if is_copy else unique).append(frame)
-        seen.add(frame.source_id)
+        key = frame.source_id, frame.position
+        (copies if frame.source_id and key in seen else unique).append(frame)
+        seen.add(key)
     return unique, copies
 
 
 def _positions(frames: Sequence[Frame]) -> np.ndarray:
-    return np.array([frame.position for frame in frames]) @ normal_of(frames[0])
+    return np.asarray(np.array([frame.position for frame in frames]) @ normal_of(frames[0]))
 
 
 def _ordered(frames: Sequence[Frame]) -> list[Frame]:
@@ -162,8 +196,9 @@ def _clusters(ordered: Sequence[Frame]) -> list[list[Frame]]:
     """Frames at (nearly) the same position together."""
     positions = _positions(ordered)
     gaps = np.diff(positions)
-    wide = gaps[gaps > 1e-3]
-    tolerance = max(1e-3, _DOUBLE_FRACTION * float(np.median(wide))) if len(wide) else 1e-3
+    least = _NO_GAP_PIXELS * min(ordered[0].pixel_spacing)
+    wide = gaps[gaps > least]
+    tolerance = _DOUBLE_FRACTION * float(np.median(wide)) if len(wide) else least
     clusters = [[ordered[0]]]
     anchor = positions[0]
     for frame, position in zip(ordered[1:], positions[1:], strict=True):
@@ -183,20 +218,21 @@ def _phases(
     Falls back to the order of Instance Number within each position.
     """
     keywords = list(dict.fromkeys(key for frame in ordered for key, _ in frame.phase))
-
-    def value_of(keyword: str) -> Callable[[Frame], str]:
-        return lambda frame: dict(frame.phase).get(keyword, "")
-
+    values = {id(frame): dict(frame.phase) for frame in ordered}
     best: tuple[str, dict[str, list[Frame]]] | None = None
     for keyword in keywords:
-        value = value_of(keyword)
-        if any(len({value(frame) for frame in cluster}) < len(cluster) for cluster in clusters):
-            continue
         split: dict[str, list[Frame]] = {}
         for frame in ordered:
-            split.setdefault(value(frame), []).append(frame)
-        # The fewest parts win: a time that differs for every image separates too, and is useless.
-        if best is None or len(split) < len(best[1]):
+            split.setdefault(values[id(frame)].get(keyword, ""), []).append(frame)
+        if len(split) < 2 or (best is not None and len(split) >= len(best[1])):
+            continue
+        together = sum(
+            len({values[id(frame)].get(keyword, "") for frame in cluster}) < len(cluster)
+            for cluster in clusters
+        )
+        widest = max(map(len, split.values()))
+        # A time that differs for every image separates too, and is useless.
+        if together <= _FEW_DOUBLES * len(clusters) and widest >= _LEAST_COVERAGE * len(clusters):
             best = keyword, split
     if best is not None:
         return best
@@ -207,30 +243,37 @@ def _phases(
     return "occurrence", by_occurrence
 
 
-def _without_doubles(clusters: Sequence[Sequence[Frame]]) -> tuple[list[Frame], list[str]]:
-    """One frame a position: of each cluster the one that spaces its neighbours most evenly."""
+def _without_doubles(
+    clusters: Sequence[Sequence[Frame]],
+) -> tuple[list[Frame], list[tuple[Frame, str]]]:
+    """One frame a position: of each cluster the one that spaces its neighbours most evenly.
+
+    Returns:
+        The frames kept, and for every other one the frame it doubles with a sentence.
+    """
     kept: list[Frame] = []
-    dropped: list[str] = []
-    centres = [float(_positions(cluster).mean()) for cluster in clusters]
+    dropped: list[tuple[Frame, str]] = []
     normal = normal_of(clusters[0][0])
+    places = [[float(np.dot(frame.position, normal)) for frame in cluster] for cluster in clusters]
+    centres = [float(np.mean(positions)) for positions in places]
     usual = float(np.median(np.diff(centres))) if len(centres) > 1 else 1.0
-    for index, cluster in enumerate(clusters):
+    for index, (cluster, positions) in enumerate(zip(clusters, places, strict=True)):
         around = centres[max(index - 1, 0) : index] + centres[index + 1 : index + 2]
-
-        def unevenness(frame: Frame, around: list[float] = around) -> float:
-            position = float(np.dot(frame.position, normal))
-            return sum(abs(abs(position - other) - usual) for other in around)
-
-        best = min(cluster, key=unevenness)
+        unevenness = [
+            sum(abs(abs(position - other) - usual) for other in around) for position in positions
+        ]
+        # Rounded, so that exact doubles keep their order rather than follow rounding errors.
+        chosen = min(range(len(cluster)), key=lambda i: round(unevenness[i], 9))
+        best = cluster[chosen]
         kept.append(best)
-        position = float(np.dot(best.position, normal))
-        for frame in cluster:
-            if frame is not best:
-                distance = abs(float(np.dot(frame.position, normal)) - position)
-                dropped.append(
-                    f"{frame.file.name}: lies {distance:.3g} mm from {best.file.name}, "
-                    "a doubled slice"
-                )
+        for frame, position in zip(cluster, positions, strict=True):
+            if frame is best:
+                continue
+            distance = abs(position - positions[chosen])
+            where = f"{distance:.2g} mm from" if distance > 1e-6 else "at the position of"
+            dropped.append(
+                (best, f"{frame.file.name}: lies {where} {best.file.name}, a doubled slice")
+            )
     return kept, dropped
 
 

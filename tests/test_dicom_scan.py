@@ -1,0 +1,127 @@
+"""The scan as a source: notes in good English, thickness, speed, many threads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import jpeg_ls
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import get_frame
+
+from dicom_builder import (
+    JPEG_LS,
+    compressed_frame,
+    encapsulated,
+    phantom,
+    save,
+    slice_dataset,
+    write_series,
+)
+from hrinet.io.dicom.scan import counted
+from hrinet.io.formats import open_scan, read
+from hrinet.volume import SliceSource
+
+
+def test_it_is_a_source(tmp_path: Path) -> None:
+    write_series(tmp_path, phantom((3, 6, 6)), SeriesDescription="chest", ConvolutionKernel="B30f")
+    scan: SliceSource = open_scan(tmp_path)
+    assert scan.info.format == "DICOM"
+    assert scan.info.path == str(tmp_path)
+    assert (scan.info.description, scan.info.kernel) == ("chest", "B30f")
+    assert scan.info.modality == "CT"
+    assert not scan.is_sequential
+    assert scan.padding_hu is None
+    assert scan.widened().read_slice(1).dtype == np.float32
+    np.testing.assert_array_equal(scan.widened().read_slice(1), scan.read_slice(1))
+    volume = read(tmp_path)
+    assert volume.source_ids == tuple(scan.source_ids)
+
+
+def test_counts() -> None:
+    assert (counted(1, "slice"), counted(2, "file")) == ("1 slice", "2 files")
+
+
+@pytest.mark.parametrize(("count", "start"), [(1, "1 file could"), (5, "5 files could")])
+def test_unusable_files_are_noted(tmp_path: Path, count: int, start: str) -> None:
+    write_series(tmp_path, phantom((3, 6, 6)))
+    for k in range(count):
+        save(slice_dataset(phantom((6, 6)), RescaleSlope=0), tmp_path / f"bad{k}.dcm")
+    (note,) = open_scan(tmp_path).info.notes
+    assert note.startswith(f"{start} not be used: bad0.dcm: RescaleSlope is 0")
+    assert note.endswith("; and 2 more") == (count == 5)
+
+
+def test_one_slice_elsewhere_is_listed_in_the_singular(tmp_path: Path) -> None:
+    write_series(tmp_path / "a", phantom((3, 6, 6)))
+    write_series(tmp_path / "b", phantom((1, 6, 6)), series="1.7")
+    (note,) = open_scan(tmp_path).info.notes
+    assert note == (
+        "took the volume with the most slices, 1.2.3.4; also here (choose with --series): "
+        "1.7: 1 slice of 6 x 6"
+    )
+
+
+def test_many_volumes_are_cut_short(tmp_path: Path) -> None:
+    for k in range(12):
+        write_series(tmp_path / str(k), phantom((1, 4, 4)), series=f"1.{k}")
+    (note,) = open_scan(tmp_path).info.notes
+    assert note.endswith("; and 3 more")
+
+
+def test_thickness(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, phantom((4, 6, 6)), SliceThickness=2.5)
+    scan = open_scan(tmp_path)
+    assert scan.geometry.slice_thickness == 2.5
+    assert scan.info.notes == ()
+    other = pydicom.dcmread(paths[0])
+    other.SliceThickness = 7.5
+    save(other, paths[0])
+    assert open_scan(tmp_path).info.notes == ("slice thickness varies from 2.5 to 7.5 mm",)
+    other.SliceThickness = 0
+    save(other, paths[0])
+    assert open_scan(tmp_path).geometry.slice_thickness == 2.5
+
+
+def test_volumes_that_differ_in_padding_have_none(tmp_path: Path) -> None:
+    for k, values in enumerate(phantom((3, 6, 6))):
+        dataset = slice_dataset(values, (0, 0, k), number=k)
+        dataset.add_new("PixelPaddingValue", "US", 0 if k else 5)
+        save(dataset, tmp_path / f"{k}.dcm")
+    assert open_scan(tmp_path).padding_hu is None
+
+
+def test_speed(tmp_path: Path) -> None:
+    """Reading headers and decoding cost little more than they must."""
+    row, column = np.mgrid[:512, :512]
+    noise = np.random.default_rng(0).normal(0, 15, (512, 512))
+    values = (1000 + 500 * np.sin(row / 40) * np.cos(column / 50) + noise).astype(np.uint16)
+    frame = compressed_frame(values, JPEG_LS, bits_stored=12)
+    count = 24
+    for k in range(count):
+        dataset = slice_dataset(values, (0, 0, k), number=k, bits_stored=12)
+        save(encapsulated(dataset, [frame], JPEG_LS), tmp_path / f"{k:02d}.dcm")
+
+    def bare() -> None:
+        for path in sorted(tmp_path.iterdir()):
+            dataset = pydicom.dcmread(path)
+            data = get_frame(dataset.PixelData, 0, number_of_frames=1)
+            buffer, _ = jpeg_ls.decode_pixel_data(data)
+            np.frombuffer(buffer, "<u2").reshape(512, 512).astype(np.int16) + np.int16(-1024)
+
+    def ours() -> None:
+        for k in range(count):
+            scan.read_slice(k)
+
+    scan = open_scan(tmp_path)
+    times: dict[str, list[float]] = {"open": [], "ours": [], "bare": []}
+    for _ in range(3):
+        for name, work in (("open", lambda: open_scan(tmp_path)), ("ours", ours), ("bare", bare)):
+            start = time.perf_counter()
+            work()
+            times[name].append(time.perf_counter() - start)
+    best = {name: min(values) for name, values in times.items()}
+    assert best["open"] / count < 1e-3, best
+    assert best["ours"] < 1.15 * best["bare"], best
