@@ -297,6 +297,7 @@ def test_patient_data_is_never_repeated(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     texts: list[str] = []
+    errors = 0
     base = slice_dataset(VALUES)
     for keyword in IDENTIFYING:
         setattr(base, keyword, "ZZSENTINEL")
@@ -319,10 +320,11 @@ def test_patient_data_is_never_repeated(
                 scan.read_slice(0)
                 texts += [*scan.info.notes, scan.info.description]
             except HrinetError as error:
+                errors += 1
                 texts.append(str(error))
     texts += [str(warning.message) for warning in caught]
     texts += [*capfd.readouterr(), caplog.text]
-    assert sum("damaged" in text for text in texts) > 10
+    assert errors > 10
     assert not any("SENTINEL" in text for text in texts)
 
 
