@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
-import jpeg_ls
 import numpy as np
 import pydicom
 import pytest
-from pydicom.encaps import get_frame
 
 from dicom_builder import (
-    JPEG_LS,
-    compressed_frame,
-    encapsulated,
     phantom,
     save,
     slice_dataset,
@@ -91,37 +85,3 @@ def test_volumes_that_differ_in_padding_have_none(tmp_path: Path) -> None:
         dataset.add_new("PixelPaddingValue", "US", 0 if k else 5)
         save(dataset, tmp_path / f"{k}.dcm")
     assert open_scan(tmp_path).padding_hu is None
-
-
-def test_speed(tmp_path: Path) -> None:
-    """Reading headers and decoding cost little more than they must."""
-    row, column = np.mgrid[:512, :512]
-    noise = np.random.default_rng(0).normal(0, 15, (512, 512))
-    values = (1000 + 500 * np.sin(row / 40) * np.cos(column / 50) + noise).astype(np.uint16)
-    frame = compressed_frame(values, JPEG_LS, bits_stored=12)
-    count = 24
-    for k in range(count):
-        dataset = slice_dataset(values, (0, 0, k), number=k, bits_stored=12)
-        save(encapsulated(dataset, [frame], JPEG_LS), tmp_path / f"{k:02d}.dcm")
-
-    def bare() -> None:
-        for path in sorted(tmp_path.iterdir()):
-            dataset = pydicom.dcmread(path)
-            data = get_frame(dataset.PixelData, 0, number_of_frames=1)
-            buffer, _ = jpeg_ls.decode_pixel_data(data)
-            np.frombuffer(buffer, "<u2").reshape(512, 512).astype(np.int16) + np.int16(-1024)
-
-    def ours() -> None:
-        for k in range(count):
-            scan.read_slice(k)
-
-    scan = open_scan(tmp_path)
-    times: dict[str, list[float]] = {"open": [], "ours": [], "bare": []}
-    for _ in range(3):
-        for name, work in (("open", lambda: open_scan(tmp_path)), ("ours", ours), ("bare", bare)):
-            start = time.perf_counter()
-            work()
-            times[name].append(time.perf_counter() - start)
-    best = {name: min(values) for name, values in times.items()}
-    assert best["open"] / count < 1e-3, best
-    assert best["ours"] < 1.15 * best["bare"], best

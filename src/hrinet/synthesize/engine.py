@@ -67,6 +67,8 @@ def synthesize(
         threads: gaps computed at the same time; by default one a core.
         masks_padding: keep voxels outside the field of view (``source.padding_hu``) from bleeding
             into their surroundings; off for label maps.
+        out: where to put the slices, shape (planned slice, row, column), of ``source.dtype``; by
+            default every slice gets memory of its own.
 
     Yields:
         The planned slice and its values, shape (row, column), of ``source.dtype``.

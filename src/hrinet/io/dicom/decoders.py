@@ -6,12 +6,10 @@ file's header first, so that a damaged header cannot make it allocate without bo
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from pydicom.config import IGNORE
+from pydicom.encaps import encapsulate
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
 from hrinet.errors import InputError
@@ -22,6 +20,15 @@ from hrinet.types import SliceArray
 _NATIVE = frozenset(f"1.2.840.10008.1.2{end}" for end in ("", ".1", ".1.99", ".2"))
 _RLE = "1.2.840.10008.1.2.5"
 _JPEG = ("JPEG", "JPEG Lossless")
+_PLUGINS = {
+    "JPEG": "pillow",
+    "JPEG Lossless": "gdcm",
+    "JPEG-LS": "pyjpegls",  # CharLS, a third faster than GDCM.
+    "JPEG 2000": "pylibjpeg",  # OpenJPEG; GDCM changes the sign of some.
+    "RLE": "pydicom",  # pylibjpeg's panics on damaged data, which no except clause expects.
+}
+"""Which of pydicom's decoders for which coding."""
+
 _CODINGS = {
     "1.2.840.10008.1.2.4.50": _JPEG,
     "1.2.840.10008.1.2.4.51": _JPEG,
@@ -77,15 +84,17 @@ def decode_compressed(data: bytes, pixels: PixelFormat, *, subject: str) -> Slic
     Raises:
         InputError: if the stream contradicts the header or is damaged.
     """
-    if pixels.transfer_syntax == _RLE:
-        decode: Callable[[bytes], np.ndarray] = lambda data: _decode_rle(data, pixels)  # noqa: E731
-        is_signed = pixels.is_signed
-    else:
+    coding, bits, is_signed = "RLE", pixels.bits_stored, pixels.is_signed
+    if pixels.transfer_syntax != _RLE:
         stream = _checked(data, pixels, subject)
-        decode = lambda data: _DECODERS[stream.coding](data, stream)  # noqa: E731
-        is_signed = stream.is_signed
+        # The stream knows best how it is coded; the header's word is applied afterwards.
+        coding, bits, is_signed = stream.coding, stream.bits, stream.is_signed
     try:
-        values = decode(data).reshape(pixels.rows, pixels.columns)
+        if coding == "JPEG" and bits > 8:
+            values = _decode_12_bit_jpeg(data, pixels, bits)
+        else:
+            values = _decode(data, pixels, coding=coding, bits=bits, is_signed=is_signed)
+        values = values.reshape(pixels.rows, pixels.columns)
     except Exception as error:
         # Decoders raise whatever they like on damaged data, and their texts explain little.
         raise InputError(
@@ -98,7 +107,31 @@ def decode_compressed(data: bytes, pixels: PixelFormat, *, subject: str) -> Slic
             "PixelRepresentation is 0 (unsigned)"
         )
     width = pixels.bits_allocated // 8
-    return values.astype(f"i{width}" if is_signed else f"u{width}", copy=False)
+    decoded: SliceArray = values.astype(f"i{width}" if is_signed else f"u{width}", copy=False)
+    return decoded
+
+
+def _decode(
+    data: bytes, pixels: PixelFormat, *, coding: str, bits: int, is_signed: bool
+) -> SliceArray:
+    is_rle = coding == "RLE"
+    allocated = pixels.bits_allocated if is_rle else 8 if bits <= 8 else 16 if bits <= 16 else 32
+    values, _ = get_decoder(UID(pixels.transfer_syntax)).as_array(
+        encapsulate([data], has_bot=False),
+        index=0,
+        raw=True,
+        decoding_plugin=_PLUGINS[coding],
+        rows=pixels.rows,  # type: ignore[arg-type]
+        columns=pixels.columns,  # type: ignore[arg-type]
+        number_of_frames=1,  # type: ignore[arg-type]
+        samples_per_pixel=1,  # type: ignore[arg-type]
+        photometric_interpretation="MONOCHROME2",  # type: ignore[arg-type]
+        bits_allocated=allocated,  # type: ignore[arg-type]
+        bits_stored=bits,  # type: ignore[arg-type]
+        pixel_representation=int(is_signed),  # type: ignore[arg-type]
+        pixel_keyword="PixelData",  # type: ignore[arg-type]
+    )
+    return values
 
 
 def _checked(data: bytes, pixels: PixelFormat, subject: str) -> StreamHeader:
@@ -130,35 +163,13 @@ def _checked(data: bytes, pixels: PixelFormat, subject: str) -> StreamHeader:
     return stream
 
 
-def _container(stream: StreamHeader) -> str:
-    width = 1 if stream.bits <= 8 else 2 if stream.bits <= 16 else 4
-    return f"<{'i' if stream.is_signed else 'u'}{width}"
+def _decode_12_bit_jpeg(data: bytes, pixels: PixelFormat, bits: int) -> SliceArray:
+    """Decode lossy JPEG of 9 to 12 bits, which GDCM can do but pydicom does not ask it to."""
+    import gdcm
 
-
-def _decode_jpeg_ls(data: bytes, stream: StreamHeader) -> np.ndarray:
-    import jpeg_ls  # type: ignore[import-untyped]
-
-    buffer, _ = jpeg_ls.decode_pixel_data(data)
-    return np.frombuffer(buffer, _container(stream))
-
-
-def _decode_jpeg_2000(data: bytes, stream: StreamHeader) -> np.ndarray:
-    from openjpeg.utils import decode_pixel_data
-
-    return np.frombuffer(decode_pixel_data(data, version=2), _container(stream))
-
-
-def _decode_jpeg(data: bytes, stream: StreamHeader) -> np.ndarray:
-    if stream.bits > 8:
-        return _decode_by_gdcm(data, stream)
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
-        return np.asarray(image)
-
-
-def _decode_by_gdcm(data: bytes, stream: StreamHeader) -> np.ndarray:
-    gdcm = _quiet_gdcm()
+    # It would write to stderr what the caller is told by an exception.
+    gdcm.Trace.WarningOff()
+    gdcm.Trace.ErrorOff()
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(data)
     fragments = gdcm.SequenceOfFragments.New()
@@ -167,80 +178,13 @@ def _decode_by_gdcm(data: bytes, stream: StreamHeader) -> np.ndarray:
     element.SetValue(fragments.__ref__())
     image = gdcm.Image()
     image.SetNumberOfDimensions(2)
-    image.SetDimensions((stream.columns, stream.rows, 1))
+    image.SetDimensions((pixels.columns, pixels.rows, 1))
     image.SetDataElement(element)
-    image.SetPhotometricInterpretation(
-        gdcm.PhotometricInterpretation(gdcm.PhotometricInterpretation.MONOCHROME2)
-    )
-    is_lossless = stream.coding == "JPEG Lossless"
-    image.SetTransferSyntax(
-        gdcm.TransferSyntax(
-            gdcm.TransferSyntax.JPEGLosslessProcess14
-            if is_lossless
-            else gdcm.TransferSyntax.JPEGExtendedProcess2_4
-        )
-    )
-    allocated = 8 if stream.bits <= 8 else 16
-    image.SetPixelFormat(gdcm.PixelFormat(1, allocated, stream.bits, stream.bits - 1, 0))
+    monochrome = gdcm.PhotometricInterpretation.MONOCHROME2
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(monochrome))
+    extended = gdcm.TransferSyntax.JPEGExtendedProcess2_4
+    image.SetTransferSyntax(gdcm.TransferSyntax(extended))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 16, bits, bits - 1, 0))
     # GDCM hands out its buffer as text, with undecodable bytes escaped; this gets the bytes back.
     buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(buffer, _container(stream))
-
-
-def _quiet_gdcm() -> Any:
-    import gdcm
-
-    # It writes to stderr what the caller is told by an exception.
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    gdcm.Trace.DebugOff()
-    return gdcm
-
-
-_DECODERS: dict[str, Callable[[bytes, StreamHeader], np.ndarray]] = {
-    "JPEG": _decode_jpeg,
-    "JPEG Lossless": _decode_by_gdcm,
-    "JPEG-LS": _decode_jpeg_ls,
-    "JPEG 2000": _decode_jpeg_2000,
-}
-
-
-def _decode_rle(data: bytes, pixels: PixelFormat) -> np.ndarray:
-    """Decode RLE (PS3.5 annex G): one segment for every byte of a pixel, high byte first."""
-    width = pixels.bits_allocated // 8
-    count = pixels.rows * pixels.columns
-    header = np.frombuffer(data[:64], "<u4")
-    if header[0] != width:
-        raise ValueError("the number of segments is not that of the bytes of a pixel")
-    starts = [int(start) for start in header[1 : width + 1]]
-    ends = [*starts[1:], len(data)]
-    planes = np.empty((count, width), np.uint8)
-    for plane, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if not 64 <= start <= end <= len(data):
-            raise ValueError("a segment lies outside the frame")
-        planes[:, plane] = np.frombuffer(_unpacked(data[start:end], count), np.uint8)
-    dtype = np.dtype(f">{'i' if pixels.is_signed else 'u'}{width}")
-    return planes.view(dtype).astype(dtype.newbyteorder("="))
-
-
-def _unpacked(data: bytes, count: int) -> bytes:
-    """Undo PackBits up to ``count`` bytes."""
-    parts: list[bytes] = []
-    missing, position, end = count, 0, len(data)
-    while missing > 0 and position + 1 < end:
-        code = data[position]
-        if code < 128:
-            part = data[position + 1 : position + 2 + code]
-            position += 2 + code
-        elif code > 128:
-            part = data[position + 1 : position + 2] * (257 - code)
-            position += 2
-        else:
-            position += 1
-            continue
-        parts.append(part)
-        missing -= len(part)
-    unpacked = b"".join(parts)
-    if len(unpacked) < count:
-        raise ValueError("a segment is too short")
-    return unpacked[:count]
+    return np.frombuffer(buffer, "<u2")

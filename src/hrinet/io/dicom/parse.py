@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from hrinet.errors import InputError
-from hrinet.io.dicom.elements import LONG_VRS, UNDEFINED_LENGTH, DamagedError, Element, Walker
+from hrinet.io.dicom.elements import DamagedError, Element, read_elements
 from hrinet.io.dicom.files import MAX_INFLATED_HEADER, DicomFile, LazyReader, MemoryFile
 from hrinet.io.limits import Limits
 
@@ -22,6 +22,8 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 _MAX_VALUES = 256
 _MAX_TEXT = 256
 _CHUNK = 64 * 1024
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_LONG_VRS = frozenset((b"OB", b"OW", b"UN"))
 
 _KEYWORDS = (
     "AcquisitionNumber",
@@ -190,28 +192,36 @@ def parse_header(file: DicomFile, stream: BinaryIO, *, limits: Limits) -> Header
 
 
 def _parse(file: DicomFile, stream: BinaryIO, limits: Limits) -> Header:
-    meta, start = _meta(stream)
+    meta = _meta(stream)
     syntax = text(meta, "TransferSyntaxUID") or str(ImplicitVRLittleEndian)
     if text(meta, "MediaStorageSOPClassUID") == _DICOMDIR:
         return Header(file, Dataset({}), syntax, None)
     if syntax == DeflatedExplicitVRLittleEndian:
         bound = min(MAX_INFLATED_HEADER, limits.max_inflated_bytes)
-        stream, start = _inflating(file, stream, bound), 0
-    walker = Walker(stream, wanted=_WANTED, position=start, stop_at=_PIXEL_TAGS)
-    elements = walker.dataset(
-        is_implicit=syntax == ImplicitVRLittleEndian, is_big=syntax == ExplicitVRBigEndian
+        stream = _inflating(file, stream, bound)
+    elements = read_elements(
+        stream,
+        wanted=_WANTED,
+        is_implicit=syntax == ImplicitVRLittleEndian,
+        is_big=syntax == ExplicitVRBigEndian,
+        stop_at=lambda tag: tag in _PIXEL_TAGS,
     )
-    pixels = _find_pixels(stream, walker.position, is_big=syntax == ExplicitVRBigEndian)
+    pixels = _find_pixels(stream, is_big=syntax == ExplicitVRBigEndian)
     return Header(file, Dataset(elements), syntax, pixels)
 
 
-def _meta(stream: BinaryIO) -> tuple[Dataset, int]:
-    """File meta information (PS3.10 7.1), and where the dataset starts."""
+def _meta(stream: BinaryIO) -> Dataset:
+    """File meta information (PS3.10 7.1); the stream is left at the dataset."""
     start = 132 if stream.read(132)[128:] == b"DICM" else 0
     stream.seek(start)
-    walker = Walker(stream, wanted=_WANTED, position=start)
-    elements = walker.dataset(is_implicit=False, is_big=False, only_group=2)
-    return Dataset(elements), walker.position
+    elements = read_elements(
+        stream,
+        wanted=_WANTED,
+        is_implicit=False,
+        is_big=False,
+        stop_at=lambda tag: tag >> 16 != 2,
+    )
+    return Dataset(elements)
 
 
 def open_inflated(file: DicomFile, transfer_syntax: str, *, limits: Limits) -> BinaryIO:
@@ -251,18 +261,19 @@ def _inflating(file: DicomFile, stream: BinaryIO, bound: int) -> BinaryIO:
     return cast(BinaryIO, LazyReader(chunks(), subject=file.name, limit=bound))
 
 
-def _find_pixels(stream: BinaryIO, start: int, *, is_big: bool) -> PixelElement | None:
+def _find_pixels(stream: BinaryIO, *, is_big: bool) -> PixelElement | None:
     """Read the element header that parsing stopped at (PS3.5 7.1)."""
+    start = stream.tell()
     head = stream.read(12)
     order = ">" if is_big else "<"
     if len(head) < 8 or struct.unpack_from(f"{order}HH", head) != (0x7FE0, 0x0010):
         return None
-    has_long_vr = head[4:6] in LONG_VRS
+    has_long_vr = head[4:6] in _LONG_VRS
     if has_long_vr and len(head) < 12:
         return None
     length: int = struct.unpack_from(f"{order}I", head, 8 if has_long_vr else 4)[0]
     offset = start + (12 if has_long_vr else 8)
-    return PixelElement(offset, None if length == UNDEFINED_LENGTH else length)
+    return PixelElement(offset, None if length == _UNDEFINED_LENGTH else length)
 
 
 def floats(
