@@ -43,11 +43,11 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml | $(VENV)/.installed
-	$(PIP) install -e . --group test
+	$(PIP) install -c constraints.txt -e . --group test
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.installed
-	$(PIP) install -e . --group test --group lint
+	$(PIP) install -c constraints.txt -e '.[train]' --group test --group train-test --group lint
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/.installed

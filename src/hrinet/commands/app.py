@@ -22,12 +22,15 @@ app = typer.Typer(
     "2 the input or the arguments are wrong.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # Rich would double the time that --help takes.
     pretty_exceptions_enable=False,
 )
-app.command("interpolate")(interpolate.interpolate)
-app.command("info")(info.info)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
+app.command("interpolate", short_help="Fill the gaps of a scan; the main job.")(
+    interpolate.interpolate
+)
+app.command("info", short_help="Show what is in an input and what would be done.")(info.info)
+app.command("demo", short_help="The whole path on a built-in phantom, offline.")(demo.demo)
+app.command("doctor", short_help="Check the installation and the machine's speed.")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:

@@ -59,7 +59,7 @@ METHODS: tuple[Method, ...] = (
     Method("repeat", "copy the nearest slice (no interpolation)", 0.0005, 0, _repeat),
     Method("linear", "blend the two neighbouring slices", 0.001, 1, _linear),
     Method("cubic", "Catmull-Rom through four slices at their true positions", 0.002, 2, _cubic),
-    Method("flow", "optical flow and fitted taps over four slices", 0.1, 24, _flow),
+    Method("flow", "optical flow and fitted taps over four slices", 0.06, 24, _flow),
 )
 """From the plainest to the best."""
 
