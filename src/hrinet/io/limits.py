@@ -20,7 +20,9 @@ class Limits:
         max_memory_bytes: size of a volume that :func:`hrinet.read` loads whole. Streaming commands
             never hold a whole volume and are not bound by it.
         max_files: files looked at in a folder, or entries of a zip.
-        max_inflated_bytes: what one compressed file or zip entry may inflate to.
+        max_inflated_bytes: what one compressed DICOM file or zip entry may inflate to.
+        max_streamed_bytes: what the voxels of one compressed NIfTI, NRRD or MetaImage file may
+            inflate to; they are inflated a slice at a time.
         max_inflation_ratio: inflated over compressed size of a zip entry or a deflated DICOM file.
             CT deflates to a half or a third; only empty images reach a few hundred.
         max_header_bytes: size of a text header (NRRD, MetaImage).
@@ -31,6 +33,7 @@ class Limits:
     max_memory_bytes: int = 16 * GIB
     max_files: int = 200_000
     max_inflated_bytes: int = 4 * GIB
+    max_streamed_bytes: int = 32 * GIB
     max_inflation_ratio: float = 500.0
     max_header_bytes: int = MIB
 
@@ -46,11 +49,15 @@ class Limits:
         """
         slices, rows, columns = shape
         if min(shape) < 1:
-            raise LimitError(f"{subject}: declares {columns} x {rows} x {slices} voxels")
+            raise LimitError(
+                f"{subject}: declares {columns} x {rows} x {slices} voxels, expected at least one "
+                "in each direction; export the file again"
+            )
         if rows * columns > self.max_slice_voxels or slices > self.max_slices:
             raise LimitError(
                 f"{subject}: declares {columns} x {rows} x {slices} voxels, more than the limit of "
-                f"{self.max_slice_voxels} a slice and {self.max_slices} slices"
+                f"{self.max_slice_voxels} a slice and {self.max_slices} slices; if the file is "
+                "sound, raise the limits with hrinet.Limits"
             )
 
     def check_memory(self, subject: str, byte_count: int) -> None:

@@ -76,7 +76,7 @@ class RawLayout:
 
         Raises:
             InputError: if the file is too short for what its header declares.
-            LimitError: if it inflates to more than ``limits.max_inflated_bytes``.
+            LimitError: if it inflates to more than ``limits.max_streamed_bytes``.
         """
         if not (np.isfinite(self.slope) and np.isfinite(self.intercept)) or self.slope == 0:
             raise InputError(
@@ -97,10 +97,10 @@ class RawLayout:
         if self.encoding == "raw":
             return
         inflated = self.skip + self.byte_count
-        if inflated > limits.max_inflated_bytes:
+        if inflated > limits.max_streamed_bytes:
             raise LimitError(
                 f"{self.subject}: inflates to {inflated / GIB:.1f} GiB, the limit for compressed "
-                f"data is {limits.max_inflated_bytes / GIB:.1f} GiB; store it uncompressed"
+                f"data is {limits.max_streamed_bytes / GIB:.1f} GiB; store it uncompressed"
             )
         if self.encoding != "bzip2" and inflated > MAX_DEFLATE_RATIO * max(available, 0):
             raise InputError(
