@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from real_data import ct
 
 import hrinet
 from conftest import make_geometry
 from hrinet.volume import Volume
+from real_data import ct
 
 
 def call(*arguments, cwd=None):

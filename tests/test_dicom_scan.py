@@ -51,18 +51,19 @@ def test_unusable_files_are_noted(tmp_path: Path, count: int, start: str) -> Non
 def test_one_slice_elsewhere_is_listed_in_the_singular(tmp_path: Path) -> None:
     write_series(tmp_path / "a", phantom((3, 6, 6)))
     write_series(tmp_path / "b", phantom((1, 6, 6)), series="1.7")
-    (note,) = open_scan(tmp_path).info.notes
-    assert note == (
-        "took the volume with the most slices, 1.2.3.4; also here (choose with --series): "
-        "1.7: 1 slice of 6 x 6"
+    info = open_scan(tmp_path).info
+    assert info.notes == (
+        "took the volume with the most slices, 1.2.3.4; 1 other can be chosen with --series",
     )
+    assert info.alternatives == ("1.7: 1 slice of 6 x 6",)
 
 
-def test_many_volumes_are_cut_short(tmp_path: Path) -> None:
+def test_all_volumes_are_listed(tmp_path: Path) -> None:
     for k in range(12):
         write_series(tmp_path / str(k), phantom((1, 4, 4)), series=f"1.{k}")
-    (note,) = open_scan(tmp_path).info.notes
-    assert note.endswith("; and 3 more")
+    info = open_scan(tmp_path).info
+    assert "11 others can be chosen" in info.notes[0]
+    assert len(info.alternatives) == 11
 
 
 def test_thickness(tmp_path: Path) -> None:

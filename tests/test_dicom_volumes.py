@@ -101,9 +101,9 @@ def test_several_series_are_listed_and_chosen(tmp_path: Path) -> None:
     scan = open_scan(tmp_path)
     assert scan.info.series_uid == "1.1"
     assert scan.info.description == "thin"
-    (note,) = scan.info.notes
-    assert "1.2: 3 slices of 8 x 8, every 5 mm" in note
-    assert "1.3: 9 slices of 8 x 8, every 5 mm, localizer" in note
+    others = scan.info.alternatives
+    assert "1.2: 3 slices of 8 x 8, every 5 mm" in others[0]
+    assert "1.3: 9 slices of 8 x 8, every 5 mm, localizer" in others[1]
     np.testing.assert_array_equal(stack(open_scan(tmp_path, series="1.2")), hu(array[:3] + 1))
     with pytest.raises(InputError, match=r"holds no series 9\.9; it holds 1\.1: 6 slices"):
         open_scan(tmp_path, series="9.9")
@@ -162,8 +162,8 @@ def test_phases_at_the_same_positions(
     np.testing.assert_array_equal(stack(one), hu(first))
     np.testing.assert_array_equal(stack(two), hu(second))
     assert one.info.series_uid == "1.2.3.4#1"
-    assert "1.2.3.4#2: 6 slices" in one.info.notes[0]
-    assert "#2" in open_scan(tmp_path, series="1.2.3.4").info.notes[0]
+    assert "1.2.3.4#2: 6 slices" in one.info.alternatives[0]
+    assert "#2" in open_scan(tmp_path, series="1.2.3.4").info.alternatives[0]
 
 
 def test_a_double_within_a_phase_does_not_hide_the_phases(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_sideways_jump_splits(tmp_path: Path) -> None:
     write_series(tmp_path, phantom((10, 6, 6)), origins)
     scan = open_scan(tmp_path)
     assert len(scan.geometry) == 6
-    assert "4 slices" in scan.info.notes[0]
+    assert "4 slices" in scan.info.alternatives[0]
     assert "displaced sideways" in scan.info.notes[0]
     assert scan.geometry.tilt_deg == 0
 

@@ -5,7 +5,6 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from real_data import ct
 
 import hrinet
 from conftest import make_geometry
@@ -14,6 +13,7 @@ from hrinet.pipeline import Options, Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.synthesize.registry import METHODS
 from hrinet.volume import Volume
+from real_data import ct
 
 NAMES = [method.name for method in METHODS]
 

@@ -137,8 +137,21 @@ def prepare(source: SliceSource, options: Options, *, needs_uniform: bool = Fals
         geometry=geometry.at_positions([planned.position_mm for planned in plan.slices]),
         interpolator=interpolator,
         options=options,
-        notes=(*source.info.notes, *plan.notes),
+        notes=(*source.info.notes, *_tilt_notes(source), *plan.notes),
     )
+
+
+def _tilt_notes(source: SliceSource) -> list[str]:
+    """What becomes of a gantry tilt."""
+    if isinstance(source, Untilted):
+        return ["slices were moved in their plane to straighten the stack, originals included"]
+    tilt = source.geometry.tilt_deg
+    if tilt <= _TILT_TOLERANCE_DEG:
+        return []
+    return [
+        f"slices keep their tilt of {tilt:.2f} degrees and the affine is sheared accordingly, "
+        "which many viewers ignore; --untilt straightens the stack"
+    ]
 
 
 def interpolate(
@@ -419,6 +432,7 @@ def describe(job: Prepared, *, command: str = "") -> dict[str, Any]:
             "columns": geometry.columns,
         },
         "notes": list(job.notes),
+        "alternatives": list(job.source.info.alternatives),
     }
 
 

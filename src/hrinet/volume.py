@@ -55,6 +55,7 @@ class SourceInfo:
         kernel: DICOM Convolution Kernel, or an empty string.
         notes: findings in plain words, one sentence each.
         dropped: input slices that were left out, one sentence each.
+        alternatives: other volumes of the same input, one line each, beginning with their UID.
         file_axes: which axis of the file (0 slowest) each of (slice, row, column) is, so that a
             writer can restore the order.
     """
@@ -67,6 +68,7 @@ class SourceInfo:
     kernel: str = ""
     notes: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    alternatives: tuple[str, ...] = ()
     file_axes: tuple[int, int, int] = (0, 1, 2)
 
 

@@ -50,7 +50,7 @@ def summarize(
     return {
         "input": str(path),
         "volume": _describe_volume(source),
-        "others": _others(source),
+        "others": list(source.info.alternatives),
         "would_do": would_do,
     }
 
@@ -82,15 +82,6 @@ def _describe_volume(source: SliceSource) -> dict[str, Any]:
         "origin_lps_mm": geometry.origins[0].tolist(),
         "notes": list(info.notes),
     }
-
-
-def _others(source: SliceSource) -> list[str]:
-    candidates = getattr(source, "others", ())
-    if not candidates:
-        return []
-    from hrinet.io.dicom.scan import list_candidate
-
-    return [list_candidate(candidate) for candidate in candidates]
 
 
 def _forecast(job: Prepared) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 _WIDTH = 96
+_MOST_LISTED = 20
 
 
 def describe_result(result: Mapping[str, Any]) -> str:
@@ -17,9 +18,10 @@ def describe_result(result: Mapping[str, Any]) -> str:
     """
     plan, source = result["plan"], result["input"]
     seconds = result["seconds"]
+    kept = "moved in their plane" if result["request"]["untilt"] else "unchanged"
     lines = [
         f"{source['slices']} slices every {_mm(source['spacing_mm'])} -> {plan['slices']} slices "
-        f"every {_mm(plan['spacing_mm'])}: {plan['original']} original and unchanged, "
+        f"every {_mm(plan['spacing_mm'])}: {plan['original']} original and {kept}, "
         f"{plan['synthetic']} synthetic by {result['method']} "
         f"({seconds:.1f} s, {plan['synthetic'] / max(seconds, 1e-9):.0f} slices/s)",
     ]
@@ -29,6 +31,7 @@ def describe_result(result: Mapping[str, Any]) -> str:
             "--factor."
         )
     lines += _notes(result["notes"])
+    lines += _alternatives(result["alternatives"])
     if plan["flagged"]:
         lines += _notes([f"{plan['flagged']} synthetic slices are flagged in the sidecar"])
     lines.append(f"Written: {result['output']}")
@@ -81,9 +84,7 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     ]
     lines = [f"{name:<12} {text}" for name, text in rows if text]
     lines += _notes(volume["notes"])
-    if summary["others"]:
-        lines += ["", "Also in this input (choose with --series):"]
-        lines += [f"  {other}" for other in summary["others"]]
+    lines += _alternatives(summary["others"])
     lines.append("")
     outcome = summary["would_do"]
     if "refused" in outcome:
@@ -98,6 +99,13 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     )
     lines += _notes(outcome["notes"])
     return "\n".join(lines)
+
+
+def _alternatives(others: Sequence[str]) -> list[str]:
+    lines = [f"      {other}" for other in others[:_MOST_LISTED]]
+    if len(others) > _MOST_LISTED:
+        lines.append(f"      and {len(others) - _MOST_LISTED} more")
+    return ["    Also in this input:", *lines] if lines else []
 
 
 def _mm(value: float) -> str:

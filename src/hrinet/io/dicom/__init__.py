@@ -56,12 +56,10 @@ def _notes_on_choice(
         others = [other for other in others if _series_of(other) == series]
     if not others:
         return []
-    listed = "; ".join(list_candidate(other) for other in others[:_MOST_LISTED])
-    more = f"; and {len(others) - _MOST_LISTED} more" if len(others) > _MOST_LISTED else ""
     label = f" ({chosen.label})" if chosen.label else ""
     return [
-        f"took the volume with the most slices, {chosen.uid or 'no UID'}{label}; also here (choose "
-        f"with --series): {listed}{more}"
+        f"took the volume with the most slices, {chosen.uid or 'no UID'}{label}; "
+        f"{counted(len(others), 'other')} can be chosen with --series"
     ]
 
 

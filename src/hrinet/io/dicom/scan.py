@@ -121,6 +121,7 @@ def build_scan(
             kernel=first.kernel,
             notes=(*notes, *_findings(candidate, geometry, thicknesses)),
             dropped=candidate.dropped,
+            alternatives=tuple(list_candidate(other) for other in others),
         ),
         others=tuple(others),
         limits=limits,
@@ -139,8 +140,7 @@ def _findings(
         notes.append(f"left out {counted(len(candidate.dropped), 'slice')}: {shown}{more}")
     if geometry.tilt_deg > 0.05:
         notes.append(
-            f"the gantry is tilted by {geometry.tilt_deg:.2f} degrees (from the positions); slices "
-            "keep their tilt and the output is sheared accordingly"
+            f"the gantry is tilted by {geometry.tilt_deg:.2f} degrees (from the positions)"
         )
     if len(thicknesses) > 1:
         notes.append(
