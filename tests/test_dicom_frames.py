@@ -81,7 +81,7 @@ def test_several_stacks(tmp_path: Path) -> None:
     scan = open_scan(path)
     np.testing.assert_array_equal(stack(scan), HU[2:])
     np.testing.assert_array_equal(stack(open_scan(path, series="1.2.3.4#2")), HU[:2])
-    assert "1.2.3.4#2: 2 slices" in scan.info.notes[0]
+    assert "1.2.3.4#2: 2 slices" in scan.info.alternatives[0]
 
 
 @pytest.mark.parametrize(
