@@ -20,7 +20,8 @@ from hrinet.geometry import Geometry
 _RUN = """
 import json, sys, time
 from common import peak_mb
-from hrinet.pipeline import Options, Outputs, interpolate_file
+from hrinet.job import Options
+from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.plan.plan import Request
 from pathlib import Path
 source, output, method = sys.argv[1:4]

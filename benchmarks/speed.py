@@ -20,7 +20,8 @@ from common import ct, machine, peak_mb, publish, table
 import hrinet
 from hrinet.io.formats import open_scan, open_sink
 from hrinet.io.loading import load
-from hrinet.pipeline import Options, Outputs, interpolate, interpolate_file
+from hrinet.job import Options
+from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 
 REPEATS = 5

@@ -9,7 +9,8 @@ import pytest
 import hrinet
 from conftest import make_geometry
 from hrinet.errors import RequestError, RunError
-from hrinet.pipeline import Options, Outputs, interpolate, interpolate_file
+from hrinet.job import Options
+from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.synthesize.registry import METHODS
 from hrinet.volume import Volume
@@ -125,7 +126,7 @@ def test_unknown_method_and_grid(thick):
 def test_keeping_all_originals_of_an_uneven_scan_needs_a_format_that_can(tmp_path):
     geometry = make_geometry([0.0, 4.0, 8.3, 12.0])
     volume = Volume(array=np.zeros(geometry.shape, np.int16), geometry=geometry)
-    from hrinet.pipeline import prepare
+    from hrinet.job import prepare
 
     with pytest.raises(RequestError, match="--grid uniform"):
         prepare(volume, Options(request=Request(grid="originals")), needs_uniform=True)

@@ -5,7 +5,7 @@ import pytest
 
 import hrinet
 from conftest import make_geometry
-from hrinet.pipeline import Options
+from hrinet.job import Options
 from hrinet.plan.plan import Request
 from hrinet.report.summary import summarize
 from hrinet.report.wording import describe_summary

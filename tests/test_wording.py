@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 import hrinet
-from hrinet.pipeline import Options, Outputs, interpolate_file
+from hrinet.job import Options
+from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.report.wording import describe_result
 

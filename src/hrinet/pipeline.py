@@ -2,156 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hrinet.errors import RangeExceededError, RequestError, RunError
-from hrinet.geometry import Geometry
-from hrinet.io.formats import check_writable, open_scan, open_sink, volume_suffix
+from hrinet.errors import RangeExceededError, RunError
+from hrinet.io.formats import check_writable, open_scan, open_sink
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.sidecar import sidecar_path, write_sidecar
 from hrinet.io.staging import Staging
-from hrinet.plan.gaps import GapLimits
-from hrinet.plan.plan import Grid, Plan, PlannedSlice, Request, make_plan
-from hrinet.synthesize.engine import default_threads, synthesize
-from hrinet.synthesize.interpolator import Interpolator
-from hrinet.synthesize.registry import AUTO, build_interpolator
+from hrinet.job import Job, Options, describe, gap_limits, prepare
+from hrinet.plan.plan import Grid, PlannedSlice, Request
+from hrinet.synthesize.engine import synthesize
+from hrinet.synthesize.registry import AUTO
 from hrinet.types import SliceArray, VolumeArray
-from hrinet.untilt import Untilted
-from hrinet.volume import ObservedSource, Provenance, SliceSource, Volume
+from hrinet.volume import ObservedSource, SliceSource, Volume
 
-_TILT_TOLERANCE_DEG = 0.05
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user can choose.
-
-    Attributes:
-        request: which slices.
-        method: one of the registry's names; ignored for label maps.
-        label: the voxels are ids of a segmentation.
-        untilt: remove gantry tilt by moving slices in their plane.
-        threads: gaps computed at the same time; by default one a core.
-    """
-
-    request: Request = field(default_factory=Request)
-    method: str = AUTO
-    label: bool = False
-    untilt: bool = False
-    threads: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A job that is decided on but not yet run.
-
-    Attributes:
-        source: the slices, straightened if asked for.
-        plan: the output slices.
-        geometry: of the output.
-        interpolator: the method.
-        options: what was asked for.
-        notes: everything the user should know, in plain words.
-    """
-
-    source: SliceSource
-    plan: Plan
-    geometry: Geometry
-    interpolator: Interpolator
-    options: Options
-    notes: tuple[str, ...]
-
-    @property
-    def output_bytes(self) -> int:
-        """Size of the output's voxels, uncompressed."""
-        return int(np.prod(self.geometry.shape)) * self.source.dtype.itemsize
-
-    def provenance(self) -> tuple[Provenance, ...]:
-        """The records of the output slices."""
-        moved = isinstance(self.source, Untilted)
-        original_flag = "moved in its plane to remove the gantry tilt" if moved else ""
-        source_ids = self.source.source_ids
-        return tuple(
-            Provenance(source=planned.left, source_id=source_ids[planned.left], flag=original_flag)
-            if planned.is_original
-            else Provenance(
-                method=self.interpolator.name,
-                neighbours=(planned.left, planned.left + 1),
-                t=planned.t,
-                flag=planned.flag,
-            )
-            for planned in self.plan.slices
-        )
-
-
-def prepare(source: SliceSource, options: Options, *, needs_uniform: bool = False) -> Prepared:
-    """Decide what will be done, without touching a pixel.
-
-    Args:
-        source: the input.
-        options: what the user wants.
-        needs_uniform: whether the output's format can only hold evenly spaced slices.
-
-    Raises:
-        RequestError: if the request cannot be fulfilled.
-    """
-    if len(source.geometry) < 2:
-        raise RequestError(
-            f"{source.info.path or 'the input'}: has a single slice; two are the least between "
-            "which anything can be synthesized"
-        )
-    if options.untilt and source.geometry.tilt_deg > _TILT_TOLERANCE_DEG:
-        source = Untilted(source, is_label=options.label)
-    geometry = source.geometry
-    request = options.request
-
-    def plan_for(request: Request) -> Plan:
-        return make_plan(
-            geometry.positions_mm.tolist(), request, pixel_spacing_mm=geometry.pixel_spacing
-        )
-
-    plan = plan_for(request)
-    if needs_uniform and not plan.is_uniform:
-        if request.grid == "originals":
-            raise RequestError(
-                "keeping every original of this unevenly spaced scan gives uneven slices, which "
-                "the output format cannot hold; use --grid uniform"
-            )
-        plan = plan_for(replace(request, grid="uniform"))
-    if options.label:
-        from hrinet.synthesize.labels import Labels
-
-        interpolator: Interpolator = Labels()
-    else:
-        interpolator = build_interpolator(options.method)
-    return Prepared(
-        source=source,
-        plan=plan,
-        geometry=geometry.at_positions([planned.position_mm for planned in plan.slices]),
-        interpolator=interpolator,
-        options=options,
-        notes=(*source.info.notes, *_tilt_notes(source), *plan.notes),
-    )
-
-
-def _tilt_notes(source: SliceSource) -> list[str]:
-    """What becomes of a gantry tilt."""
-    if isinstance(source, Untilted):
-        return ["slices were moved in their plane to straighten the stack, originals included"]
-    tilt = source.geometry.tilt_deg
-    if tilt <= _TILT_TOLERANCE_DEG:
-        return []
-    return [
-        f"slices keep their tilt of {tilt:.2f} degrees and the affine is sheared accordingly, "
-        "which many viewers ignore; --untilt straightens the stack"
-    ]
+if TYPE_CHECKING:
+    from hrinet.report.preview import Preview
 
 
 def interpolate(
@@ -200,26 +74,6 @@ def interpolate(
         padding_hu=volume.padding_hu,
         info=replace(volume.info, notes=job.notes),
     )
-
-
-def parse_grid(text: str | None) -> Grid | None:
-    """One of the names of :data:`hrinet.plan.plan.Grid`, or None.
-
-    Raises:
-        RequestError: if there is no such grid.
-    """
-    if text is None or text == "originals" or text == "uniform":
-        return text  # type: ignore[return-value]
-    raise RequestError(f"--grid is {text!r}, expected originals or uniform")
-
-
-def gap_limits(max_gap_mm: float | None) -> GapLimits:
-    """The default limits, or no refusal below a width of one's own."""
-    if max_gap_mm is None:
-        return GapLimits()
-    if not max_gap_mm > 0:
-        raise RequestError(f"--max-gap must be a positive number of mm, got {max_gap_mm}")
-    return GapLimits(refuse_mm=max_gap_mm, refuse_ratio=float("inf"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -340,15 +194,11 @@ def _interpolate_scan(
             "seconds": round(time.perf_counter() - started, 3),
         }
         if report is not None:
-            import json
-
             report.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     return result
 
 
-def _run(
-    job: Prepared, *, out: VolumeArray | None = None
-) -> Iterator[tuple[PlannedSlice, SliceArray]]:
+def _run(job: Job, *, out: VolumeArray | None = None) -> Iterator[tuple[PlannedSlice, SliceArray]]:
     return synthesize(
         job.source,
         job.plan.slices,
@@ -359,7 +209,7 @@ def _run(
     )
 
 
-def _new_preview(job: Prepared) -> Any:
+def _new_preview(job: Job) -> Preview:
     from hrinet.report.preview import Preview
 
     geometry = job.geometry
@@ -370,7 +220,7 @@ def _new_preview(job: Prepared) -> Any:
     )
 
 
-def _shown_to(picture: Any, job: Prepared) -> Prepared:
+def _shown_to(picture: Preview | None, job: Job) -> Job:
     """The same job, with the preview looking at every source slice."""
     if picture is None:
         return job
@@ -393,56 +243,3 @@ def _check_space(output: Path, byte_count: int, *, compressed: bool) -> None:
         raise RunError(
             f"{output}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free on its disk"
         )
-
-
-def describe(job: Prepared, *, command: str = "") -> dict[str, Any]:
-    """The job as a JSON object: what goes in, what comes out, how."""
-    geometry, source, plan = job.geometry, job.source.geometry, job.plan
-    request = job.options.request
-    return {
-        "command": command,
-        "method": job.interpolator.name,
-        "engine": "cpu",
-        "precision": "f32",
-        "threads": job.options.threads or default_threads(),
-        "request": {
-            "spacing": request.spacing if request.factor is None else None,
-            "factor": request.factor,
-            "grid": request.grid,
-            "range": [request.start, request.stop],
-            "untilt": job.options.untilt,
-            "label": job.options.label,
-        },
-        "input": {
-            "slices": len(source),
-            "spacing_mm": round(source.spacing_mm, 6),
-            "pixel_spacing_mm": list(source.pixel_spacing),
-            "slice_thickness_mm": source.slice_thickness,
-        },
-        "plan": {
-            "slices": len(plan.slices),
-            "original": len(plan.slices) - plan.synthetic_count,
-            "synthetic": plan.synthetic_count,
-            "flagged": sum(bool(planned.flag) for planned in plan.slices),
-            "spacing_mm": round(plan.spacing_mm, 6),
-            "is_uniform": plan.is_uniform,
-            "position_error_mm": round(plan.position_error_mm, 6),
-            "dropped_originals": list(plan.dropped_originals),
-            "rows": geometry.rows,
-            "columns": geometry.columns,
-        },
-        "notes": list(job.notes),
-        "alternatives": list(job.source.info.alternatives),
-    }
-
-
-__all__ = [
-    "Options",
-    "Outputs",
-    "Prepared",
-    "describe",
-    "interpolate",
-    "interpolate_file",
-    "prepare",
-    "volume_suffix",
-]

@@ -28,13 +28,13 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show series, geometry, gaps and tilt, and what 'interpolate' would do; reads no pixels."""
-    from hrinet import pipeline
+    from hrinet import job
     from hrinet.plan.plan import Request
     from hrinet.report.summary import summarize
     from hrinet.report.wording import describe_summary
 
     request = Request(spacing=parse_spacing(spacing), factor=factor)
-    summary = summarize(input_path, pipeline.Options(request=request, method=method), series=series)
+    summary = summarize(input_path, job.Options(request=request, method=method), series=series)
     if as_json:
         import json
 

@@ -98,7 +98,7 @@ def interpolate(
 
     Next to OUTPUT a .json tells for every slice whether it is original or synthetic.
     """
-    from hrinet import pipeline
+    from hrinet import job, pipeline
     from hrinet.commands.progress import slice_progress
     from hrinet.plan.plan import Request
     from hrinet.report.wording import describe_result
@@ -107,10 +107,10 @@ def interpolate(
     request = Request(
         spacing=parse_spacing(spacing),
         factor=factor,
-        grid=pipeline.parse_grid(grid),
+        grid=job.parse_grid(grid),
         start=start,
         stop=stop,
-        limits=pipeline.gap_limits(max_gap),
+        limits=job.gap_limits(max_gap),
         strict=strict,
     )
     with slice_progress(forced=verbose, hidden=as_json and not verbose) as progress:
@@ -119,7 +119,7 @@ def interpolate(
             pipeline.Outputs(
                 volume=output_path, preview=preview, report=report, overwrite=overwrite
             ),
-            pipeline.Options(
+            job.Options(
                 request=request, method=method, label=label, untilt=untilt, threads=threads
             ),
             series=series,

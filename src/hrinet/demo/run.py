@@ -12,7 +12,8 @@ import numpy as np
 from hrinet.demo.phantom import TorsoPhantom
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan, read, write
-from hrinet.pipeline import Options, Outputs, interpolate_file
+from hrinet.job import Options
+from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.synthesize.registry import METHODS
 
 _SPACING_MM = 5.0

@@ -8,7 +8,7 @@ from typing import Any
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.pipeline import Options, Prepared, prepare
+from hrinet.job import Job, Options, prepare
 from hrinet.synthesize.engine import default_threads, slices_in_memory
 from hrinet.synthesize.registry import find_method
 from hrinet.volume import SliceSource
@@ -84,7 +84,7 @@ def _describe_volume(source: SliceSource) -> dict[str, Any]:
     }
 
 
-def _forecast(job: Prepared) -> dict[str, Any]:
+def _forecast(job: Job) -> dict[str, Any]:
     rows, columns = job.geometry.rows, job.geometry.columns
     size = rows * columns / 512**2
     threads = job.options.threads or default_threads()
