@@ -22,8 +22,8 @@ def call(*arguments, cwd=None):
     return subprocess.run(
         [
             sys.executable,
-            "-c",
-            "from hrinet.commands.app import main; main()",
+            "-m",
+            "hrinet",
             *map(str, arguments),
         ],
         capture_output=True,
@@ -44,7 +44,7 @@ def scan(tmp_path, thick):
 def test_help_lists_the_commands_and_loads_nothing_heavy():
     result = call("--help")
     assert result.returncode == 0
-    for command in ("interpolate", "info", "demo", "doctor"):
+    for command in ("interpolate", "info", "train", "manifest", "demo", "doctor"):
         assert command in result.stdout
     probe = (
         "import sys; import hrinet, hrinet.commands.app; "
@@ -156,8 +156,8 @@ def test_interrupting_leaves_no_partial_output(tmp_path, number):
     process = subprocess.Popen(
         [
             sys.executable,
-            "-c",
-            "from hrinet.commands.app import main; main()",
+            "-m",
+            "hrinet",
             "interpolate",
             str(tmp_path / "in.nii"),
             str(out / "x.nii"),
@@ -196,6 +196,21 @@ def test_info_on_real_cases():
     assert "18.50 degrees" in text
     assert "1 x 1.081 mm, 13 x 4.002 mm, 13 x 6.999 mm" in text
     assert "a doubled slice" in call("info", ct("cases/rider_0109")).stdout
+
+
+def test_a_manifest_is_made_in_one_line(tmp_path, thick):
+    for patient in ("a", "b", "c"):
+        (tmp_path / "scans" / patient).mkdir(parents=True)
+        hrinet.write(thick, tmp_path / "scans" / patient / "ct.nii")
+    (tmp_path / "scans" / "broken.nii").write_text("no scan")
+    result = call("manifest", tmp_path / "scans", tmp_path / "m.json", "--validation", 0.3)
+    assert result.returncode == 0, result.stderr
+    assert "train       patients 2, scans 2, slices 14" in result.stdout
+    assert "validation  patients 1, scans 1, slices 7" in result.stdout
+    assert "Left out:" in result.stdout
+    again = call("manifest", tmp_path / "scans", tmp_path / "m.json")
+    assert again.returncode == 2
+    assert "Traceback" not in again.stderr
 
 
 def test_doctor_is_well():

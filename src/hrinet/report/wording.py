@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hrinet.train.manifest import Manifest
 
 _WIDTH = 96
 _MOST_LISTED = 20
@@ -98,6 +101,19 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
         "of disk."
     )
     lines += _notes(outcome["notes"])
+    return "\n".join(lines)
+
+
+def describe_manifest(manifest: Manifest) -> str:
+    """What ``hrinet manifest`` found."""
+    lines = []
+    for split in ("train", "validation", "test"):
+        entries = manifest.of_split(split)
+        patients = len({entry.patient for entry in entries})
+        slices = sum(entry.slices or 0 for entry in entries)
+        if entries:
+            lines.append(f"{split:<11} patients {patients}, scans {len(entries)}, slices {slices}")
+    lines += _notes(f"left out: {skipped.reason}" for skipped in manifest.skipped)
     return "\n".join(lines)
 
 

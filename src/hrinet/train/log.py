@@ -1,0 +1,141 @@
+"""What a run tells while it goes on: ``log.jsonl``, TensorBoard, the progress bar."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from hrinet.io.staging import Staging
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what is being done)."""
+
+LOG_NAME = "log.jsonl"
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of ``log.jsonl``, in order; a last line that was cut off is left out."""
+    path = folder / LOG_NAME
+    if not path.exists():
+        return []
+    records = []
+    for line in path.read_text("utf-8").splitlines():
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            break
+    return records
+
+
+class TrainingLog:
+    """Figures by step, a JSON object a line, and TensorBoard's files if it is installed.
+
+    Use as a context manager. Lines of steps that a resumed run does again are removed first, so
+    that no step stands in the log twice.
+
+    Args:
+        folder: of the run.
+        step: number of steps already done.
+        tensorboard: whether to write for TensorBoard too.
+    """
+
+    def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
+        kept = [record for record in read_log(folder) if record["step"] <= step]
+        path = folder / LOG_NAME
+        with Staging(overwrite=True) as staging:
+            text = "".join(json.dumps(record) + "\n" for record in kept)
+            staging.path(path).write_text(text, "utf-8")
+        self._file = path.open("a", encoding="utf-8")
+        self._board = _summary_writer(folder / "tensorboard", step) if tensorboard else None
+
+    def __enter__(self) -> TrainingLog:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def write(self, step: int, stage: int, figures: Mapping[str, float]) -> None:
+        """Add the figures of the steps since the last call."""
+        record = {"step": step, "stage": stage, **figures}
+        self._file.write(json.dumps(record) + "\n")
+        self._file.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+
+
+def _summary_writer(folder: Path, step: int) -> Any:
+    try:
+        board = importlib.import_module("torch.utils.tensorboard")
+    except ImportError:
+        return None
+    return board.SummaryWriter(str(folder), purge_step=step + 1)
+
+
+@contextmanager
+def training_progress(*, forced: bool = False, hidden: bool = False) -> Iterator[Progress | None]:
+    """Show steps done, iterations a second and time left on standard error while the block runs.
+
+    Args:
+        forced: show it even where standard error is not a terminal.
+        hidden: never show it.
+
+    Yields:
+        What to call after every step, or None where nothing is shown.
+    """
+    if hidden or not (forced or sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Iterations a second, or seconds an iteration where it is slower."""
+
+        def render(self, task: Task) -> Text:
+            speed = task.speed or 0.0
+            return Text(f"{1 / speed:.1f} s/it" if 0 < speed < 1 else f"{speed:.1f} it/s")
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        Rate(),
+        TimeRemainingColumn(),
+    )
+    # Steps of the two kinds take different times, so the estimate has to span many of them.
+    with Progress(
+        *columns, console=Console(stderr=True), transient=not forced, speed_estimate_period=120
+    ) as bar:
+        task = bar.add_task("training", total=None)
+        first: list[int] = []
+
+        def update(done: int, total: int, what: str) -> None:
+            if not first:  # what an earlier run did counts for the bar, not for the speed
+                first.append(done)
+                bar.reset(task, total=total, completed=done, description=what)
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield update

@@ -1,0 +1,335 @@
+"""The training of a model: two stages, of which the second alternates (thesis 3.2, Algorithm 1).
+
+Run it with ``hrinet train``, or :func:`train`. What a step computes is in
+:mod:`hrinet.train.steps`, what it sees in :mod:`hrinet.train.batches`; this is the order of things.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from hrinet.errors import HrinetError, InputError, RequestError
+from hrinet.train.batches import Batches, Prefetched, kind_of
+from hrinet.train.cache import Cache, build_cache
+from hrinet.train.checkpoint import (
+    Snapshot,
+    checkpoints,
+    newest_snapshot,
+    restore_snapshot,
+    save_snapshot,
+    take_snapshot,
+)
+from hrinet.train.config import TrainConfig, changed_fields, config_json, config_of
+from hrinet.train.export import export_weights
+from hrinet.train.guards import Guards, check_finite
+from hrinet.train.log import Progress, TrainingLog
+from hrinet.train.manifest import load_manifest
+from hrinet.train.steps import (
+    Players,
+    d2_step,
+    mean_over_processes,
+    supervised_step,
+    unsupervised_step,
+)
+from hrinet.train.strips import draw_strip, save_strip, strip_pair
+
+_AGREE_EVERY = 10
+"""Steps between questions to the other processes whether to stop; each costs a round trip."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        step: number of steps done, those of earlier runs included.
+        steps: number of steps in all.
+        weights: the exported file.
+        signal: what stopped it, or None.
+        is_main: whether this is the process that should say so.
+    """
+
+    step: int
+    steps: int
+    weights: Path
+    signal: int | None
+    is_main: bool
+
+
+def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
+    """Train a model, or go on where an earlier run of the same configuration stopped.
+
+    Ctrl-C and SIGTERM end it after the step at hand, with a checkpoint; a second one at once.
+    With several processes the same call runs in each; only the first writes files.
+
+    Args:
+        config: of the run.
+        progress: called after every step, in the first process.
+
+    Raises:
+        InputError: if the cache or a checkpoint cannot be used.
+        RequestError: if the configuration does not fit the cache, the machine or the checkpoint.
+        RunError: if a guard stops it, or a file cannot be written.
+    """
+    fabric = _launch(config)
+    try:
+        with _deterministic(config.deterministic):
+            return _train(config, fabric, progress if fabric.is_global_zero else None)
+    except HrinetError as error:
+        if fabric.is_global_zero:
+            raise
+        raise SystemExit(error.exit_code) from None  # the first process says why
+    finally:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Result:
+    # Training draws from generators of its own; these are for whatever else may draw.
+    random.seed(config.seed)
+    np.random.seed(config.seed % 2**32)
+    torch.manual_seed(config.seed)
+    folder = config.output_folder()
+    cache = _open_cache(config, folder, fabric)
+    batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
+    players = Players.of(config, fabric)
+    guards = Guards(config)
+    start = 0
+    snapshot = _resumable(config, folder, batches.identity)
+    if snapshot is not None:
+        start = snapshot.step
+        if start > config.first_steps:
+            players.begin_stage2()
+        restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
+        guards.low_checks = int(snapshot.facts["low_checks"])
+    fabric.barrier()  # before the first process removes old checkpoints
+
+    def save(done: int) -> None:
+        check_finite(done, players.networks())
+        if fabric.is_global_zero:
+            facts = {
+                "config": config_json(config),
+                "data": batches.identity,
+                "low_checks": guards.low_checks,
+            }
+            networks, optimizers = players.networks(), players.optimizers
+            save_snapshot(
+                folder,
+                take_snapshot(step=done, networks=networks, optimizers=optimizers, facts=facts),
+            )
+        fabric.barrier()
+
+    pair = strip_pair(cache, seed=config.seed)
+    first, second = (torch.from_numpy(image).to(fabric.device) for image in pair)
+    with ExitStack() as stack:
+        log: TrainingLog | None = None
+        if fabric.is_global_zero:
+            log = stack.enter_context(
+                TrainingLog(folder, step=start, tensorboard=config.tensorboard)
+            )
+        stop = stack.enter_context(_stopping(fabric, config.max_minutes))
+        ahead = stack.enter_context(Prefetched(batches, stop=config.steps))
+        step, logged, since = start, start, time.monotonic()
+        while step < config.steps:
+            data = ahead.load(step)
+            kind = kind_of(config, step)
+            if kind == "stage1":
+                unsupervised_step(players, data.pairs, with_d2=False)
+            elif kind == "unsupervised":  # Step I
+                players.begin_stage2()
+                for update in data.d2:  # five updates of D2 for one of the generator
+                    d2_step(players, update)
+                unsupervised_step(players, data.pairs, with_d2=True)
+            else:  # Step II
+                supervised_step(players, data.runs)
+            step += 1
+
+            is_last = stop(step) or step == config.steps
+            is_saved = is_last or _is_due(step, config.checkpoint_every, config.first_steps)
+            if is_saved or _is_due(step, config.log_every):
+                figures = players.collect_figures()
+                now = time.monotonic()
+                guards.check(step, figures)
+                if log is not None:
+                    rate = {"steps_per_second": (step - logged) / max(now - since, 1e-9)}
+                    log.write(step, 1 if kind == "stage1" else 2, {**figures, **rate})
+                since, logged = now, step
+            is_shown = is_last or _is_due(step, config.strip_every, config.first_steps)
+            if fabric.is_global_zero and is_shown:
+                strip = draw_strip(
+                    players.generator, first, second, slices=config.run_length, window=cache.window
+                )
+                save_strip(strip, folder / "strips" / f"step-{step:09d}.png")
+            if is_saved:
+                save(step)
+            if progress is not None:
+                progress(step, config.steps, _WORDS[kind])
+            if is_last:
+                break
+        weights = folder / "weights.safetensors"
+        if fabric.is_global_zero:
+            weights = export_weights(
+                players.generator, folder, config=config, cache=cache, step=step
+            )
+        return Result(
+            step=step,
+            steps=config.steps,
+            weights=weights,
+            signal=stop.signal,
+            is_main=fabric.is_global_zero,
+        )
+
+
+_WORDS = {"stage1": "stage 1", "unsupervised": "stage 2", "supervised": "stage 2"}
+
+
+def _is_due(step: int, every: int, also: int = -1) -> bool:
+    return step % every == 0 or step == also
+
+
+def _launch(config: TrainConfig) -> Fabric:
+    """Start the processes; each of them gets here."""
+    has_gpu = config.accelerator in ("auto", "cuda") and torch.cuda.is_available()
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if has_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    try:
+        fabric = Fabric(
+            accelerator=config.accelerator,
+            devices=config.devices,
+            num_nodes=config.nodes,
+            strategy="ddp" if config.processes > 1 else "auto",
+            precision=precision,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise RequestError(
+            f"accelerator {config.accelerator!r} with {config.devices} devices cannot be had here "
+            f"({error}); set accelerator and devices to what there is"
+        ) from error
+    fabric.launch()
+    return fabric
+
+
+def _open_cache(config: TrainConfig, folder: Path, fabric: Fabric) -> Cache:
+    """The cached slices, built first where a manifest is given; and the folder for the output."""
+    if fabric.is_global_zero:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
+        if config.manifest:
+            build_cache(load_manifest(config.manifest), config.cache, size=config.size)
+    fabric.barrier()
+    cache = Cache.open(config.cache)
+    if cache.size != config.size:
+        raise RequestError(
+            f"{config.cache}: holds slices of {cache.size} x {cache.size} pixels, but size is "
+            f"{config.size}; set size to {cache.size} or build another cache"
+        )
+    return cache
+
+
+def _resumable(config: TrainConfig, folder: Path, data: dict[str, Any]) -> Snapshot | None:
+    """The checkpoint to go on from, if it is of this configuration and data."""
+    if config.resume == "never":
+        if checkpoints(folder):
+            raise RequestError(
+                f"{folder}: holds checkpoints and resume is 'never'; remove them or set output to "
+                "another folder"
+            )
+        return None
+    snapshot = newest_snapshot(folder)
+    if snapshot is None:
+        return None
+    advice = "change it back, or set output to another folder"
+    saved = config_of(snapshot.facts["config"], subject=f"{folder}: the checkpoint")
+    for name in changed_fields(saved, config):
+        raise RequestError(
+            f"{folder}: was trained with {name} {getattr(saved, name)!r}, not "
+            f"{getattr(config, name)!r}; {advice}"
+        )
+    if snapshot.facts["data"] != data:
+        raise InputError(
+            f"{folder}: was trained on other scans than {config.cache} holds; {advice}"
+        )
+    return snapshot
+
+
+class _Stopping:
+    """Whether to stop after a step: asked for by a signal, or out of time.
+
+    Attributes:
+        signal: that was received, or None.
+    """
+
+    def __init__(self, fabric: Fabric, max_minutes: float | None) -> None:
+        self.signal: int | None = None
+        self._fabric = fabric
+        self._end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+
+    def __call__(self, step: int) -> bool:
+        is_wanted = self.signal is not None
+        if self._end is not None and time.monotonic() >= self._end:
+            is_wanted = True
+        if self._fabric.world_size == 1:
+            return is_wanted
+        if step % _AGREE_EVERY:
+            return False
+        # All stop after the same step, or some would wait for the others for ever.
+        asked = torch.tensor(float(is_wanted), device=self._fabric.device)
+        return bool(mean_over_processes(self._fabric, asked) > 0)
+
+
+@contextmanager
+def _stopping(fabric: Fabric, max_minutes: float | None) -> Iterator[_Stopping]:
+    stopping = _Stopping(fabric, max_minutes)
+    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stopping.signal = number
+        for each, handler in before.items():  # the next one does not wait for the step
+            signal.signal(each, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, ask)
+    try:
+        yield stopping
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """Let kernels give the same bits every time, or the fastest be chosen, while the block runs."""
+    was, warned = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    benchmark = torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
+    if wanted:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        memory.fill_uninitialized_memory = False  # costs time, tells nothing
+    torch.backends.cudnn.benchmark = not wanted
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(was, warn_only=warned)
+        memory.fill_uninitialized_memory = fill
+        torch.backends.cudnn.benchmark = benchmark
