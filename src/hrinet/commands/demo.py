@@ -18,10 +18,10 @@ def demo(
 
     Works offline and opens nothing; it prints where the pictures are.
     """
-    from hrinet.commands.progress import slice_progress
+    from hrinet.commands.progress import progress_bar
     from hrinet.demo.run import describe_demo, run_demo
 
-    with slice_progress(hidden=as_json) as progress:
+    with progress_bar("slices", unit="slices", hidden=as_json) as progress:
         result = run_demo(folder, progress=progress)
     if as_json:
         import json

@@ -99,7 +99,7 @@ def interpolate(
     Next to OUTPUT a .json tells for every slice whether it is original or synthetic.
     """
     from hrinet import job, pipeline
-    from hrinet.commands.progress import slice_progress
+    from hrinet.commands.progress import progress_bar
     from hrinet.plan.plan import Request
     from hrinet.report.wording import describe_result
 
@@ -113,7 +113,9 @@ def interpolate(
         limits=job.gap_limits(max_gap),
         strict=strict,
     )
-    with slice_progress(forced=verbose, hidden=as_json and not verbose) as progress:
+    with progress_bar(
+        "slices", unit="slices", forced=verbose, hidden=as_json and not verbose
+    ) as progress:
         result = pipeline.interpolate_file(
             input_path,
             pipeline.Outputs(

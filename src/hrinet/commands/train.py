@@ -43,8 +43,8 @@ def train(
 
     Ctrl-C stops after the step at hand; the same command goes on from there, bit for bit.
     """
+    from hrinet.commands.progress import progress_bar
     from hrinet.train.config import load_config, require_train_extra, with_folders
-    from hrinet.train.log import training_progress
 
     require_train_extra()
     config = with_folders(
@@ -56,7 +56,8 @@ def train(
     )
     from hrinet.train import loop  # seconds of imports, after what may be wrong is known
 
-    with training_progress(forced=verbose) as progress:
+    # Steps of the two kinds take different times, so the estimate has to span many of them.
+    with progress_bar("training", unit="it", forced=verbose, estimate_over_s=120.0) as progress:
         result = loop.train(config, progress=progress)
     if result.is_main:
         if result.step < result.steps:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -83,59 +81,3 @@ def _summary_writer(folder: Path, step: int) -> Any:
     except ImportError:
         return None
     return board.SummaryWriter(str(folder), purge_step=step + 1)
-
-
-@contextmanager
-def training_progress(*, forced: bool = False, hidden: bool = False) -> Iterator[Progress | None]:
-    """Show steps done, iterations a second and time left on standard error while the block runs.
-
-    Args:
-        forced: show it even where standard error is not a terminal.
-        hidden: never show it.
-
-    Yields:
-        What to call after every step, or None where nothing is shown.
-    """
-    if hidden or not (forced or sys.stderr.isatty()):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        ProgressColumn,
-        Task,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Iterations a second, or seconds an iteration where it is slower."""
-
-        def render(self, task: Task) -> Text:
-            speed = task.speed or 0.0
-            return Text(f"{1 / speed:.1f} s/it" if 0 < speed < 1 else f"{speed:.1f} it/s")
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        Rate(),
-        TimeRemainingColumn(),
-    )
-    # Steps of the two kinds take different times, so the estimate has to span many of them.
-    with Progress(
-        *columns, console=Console(stderr=True), transient=not forced, speed_estimate_period=120
-    ) as bar:
-        task = bar.add_task("training", total=None)
-        first: list[int] = []
-
-        def update(done: int, total: int, what: str) -> None:
-            if not first:  # what an earlier run did counts for the bar, not for the speed
-                first.append(done)
-                bar.reset(task, total=total, completed=done, description=what)
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield update

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -135,7 +136,7 @@ class Sampler(Protocol[BatchT_co]):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _BalancedSampler:
+class _BalancedSampler(ABC):
     """Draws a patient, one of their scans, and a place in it, each with equal probability.
 
     Attributes:
@@ -180,11 +181,13 @@ class _BalancedSampler:
             raise InputError(f"{self.cache.folder}: {self._what_lacks()} in split {self.split}")
         object.__setattr__(self, "_scans", tuple(tuple(scans) for scans in by_patient.values()))
 
+    @abstractmethod
     def _places(self, volume: CachedVolume) -> NDArray[np.intp]:
-        raise NotImplementedError
+        """Indices of a volume at which a sample may begin."""
 
+    @abstractmethod
     def _what_lacks(self) -> str:
-        raise NotImplementedError
+        """What a cache without any place to sample from lacks, in words."""
 
     @property
     def patients(self) -> tuple[str, ...]:
