@@ -123,6 +123,11 @@ def test_unknown_method_and_grid(thick):
         interpolate(thick, max_gap_mm=-1)
 
 
+def test_a_method_for_label_maps_is_refused_rather_than_ignored(thick):
+    with pytest.raises(RequestError, match="leave out --method linear"):
+        interpolate(thick, label=True, method="linear")
+
+
 def test_keeping_all_originals_of_an_uneven_scan_needs_a_format_that_can(tmp_path):
     geometry = make_geometry([0.0, 4.0, 8.3, 12.0])
     volume = Volume(array=np.zeros(geometry.shape, np.int16), geometry=geometry)

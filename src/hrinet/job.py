@@ -26,7 +26,7 @@ class Options:
 
     Attributes:
         request: which slices.
-        method: one of the registry's names; ignored for label maps.
+        method: one of the registry's names; label maps have their own, so ``auto`` there.
         label: the voxels are ids of a segmentation.
         untilt: remove gantry tilt by moving slices in their plane.
         threads: gaps computed at the same time; by default one a core.
@@ -117,6 +117,10 @@ def prepare(source: SliceSource, options: Options, *, needs_uniform: bool = Fals
             )
         plan = plan_for(replace(request, grid="uniform"))
     if options.label:
+        if options.method != AUTO:
+            raise RequestError(
+                f"label maps have a method of their own; leave out --method {options.method}"
+            )
         from hrinet.synthesize.labels import Labels
 
         interpolator: Interpolator = Labels()
