@@ -17,11 +17,10 @@ from hrinet.networks.family import build  # noqa: E402
 from hrinet.train import loop  # noqa: E402
 from hrinet.train.batches import Batches, kind_of  # noqa: E402
 from hrinet.train.checkpoint import checkpoints, load_snapshot, newest_snapshot  # noqa: E402
-from hrinet.train.config import recipe_names  # noqa: E402
 from hrinet.train.log import read_log  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
 from hrinet.train.sampling import PairSampler  # noqa: E402
-from train_tools import SIZE, make_cache, tiny, train_elsewhere  # noqa: E402
+from train_tools import FAMILY_RECIPES, SIZE, make_cache, tiny, train_elsewhere  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_the_order_of_algorithm_1(cache, tmp_path, monkeypatch, recipe, stage2):
     assert " ".join(calls) == "1 1 1 1 " + stage2
 
 
-@pytest.mark.parametrize("recipe", recipe_names())
+@pytest.mark.parametrize("recipe", FAMILY_RECIPES)
 def test_every_recipe_updates_just_the_networks_it_should(cache, tmp_path, recipe):
     config = tiny(cache, tmp_path / "one", recipe, stage1_steps=1, stage2_steps=0)
     before = weights_at_start(config)

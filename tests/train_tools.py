@@ -20,9 +20,11 @@ import hrinet
 from conftest import make_geometry
 from hrinet.train.cache import Cache, build_cache
 from hrinet.train.config import TrainConfig, config_json, config_of, load_config
+from hrinet.train.fields import recipe_names
 from hrinet.train.manifest import Entry, Manifest
 
 SIZE = 64
+FAMILY_RECIPES = [name for name in recipe_names() if name != "hrinet-flow"]
 TINY = {
     "size": SIZE,
     "width": 2,

@@ -6,20 +6,17 @@ says whose it is.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
-import math
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from importlib import resources
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias
 
-from hrinet.errors import InputError, RequestError
+from hrinet.errors import RequestError
 from hrinet.losses.weights import LossWeights
 from hrinet.networks.family import FAMILY, ModelConfig
 from hrinet.networks.options import AdversarialForm, Content, Mixing, Norm, ReceptiveField
+from hrinet.train.fields import check_limits, check_name, make_config, read_values
 
 Precision: TypeAlias = Literal["auto", "32-true", "bf16-mixed"]
 """Of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true."""
@@ -35,6 +32,7 @@ class TrainConfig:
         RequestError: a value makes no sense, or contradicts another.
     """
 
+    training: Literal["family"] = "family"  # the kind; see hrinet.train.kinds
     name: str = "hrinet-mse"  # of the weights; a name of the family must have its switches
 
     # Model: the switches of Table 4-4, then sizes.
@@ -103,21 +101,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise RequestError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise RequestError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("beta", "max_minutes"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise RequestError(f"{name} is {value}, expected 0 or more, or null")
+        check_limits(self, positive=_POSITIVE, not_negative=_NOT_NEGATIVE)
         for name in ("adam_betas", "d2_adam_betas"):
             if not all(0 <= value < 1 for value in getattr(self, name)):
                 raise RequestError(f"{name} is {getattr(self, name)}, expected two of [0, 1)")
-        if not self.name or not set(self.name) <= _NAME_CHARACTERS:
-            raise RequestError(f"name is {self.name!r}, expected letters, digits, '-', '_' and '.'")
+        check_name(self.name)
         if self.run_length < 3:
             raise RequestError(f"run_length is {self.run_length}, expected 3 or more slices")
         if not self.gamma <= 1:
@@ -205,9 +193,8 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     *("stage1_steps", "stage2_steps", "weight_decay", "lambda_", "epsilon", "gamma", "penalty"),
-    *("seed", "collapse_ratio"),
+    *("seed", "collapse_ratio", "beta", "max_minutes"),
 )
-_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 _EXTRA = ("yaml", "torch", "lightning_fabric", "safetensors")
 
@@ -239,161 +226,21 @@ def require_train_extra() -> None:
         )
 
 
-def recipe_names() -> tuple[str, ...]:
-    """The recipes of the package."""
-    folder = resources.files("hrinet.train") / "recipes"
-    names = (Path(item.name) for item in folder.iterdir())
-    return tuple(sorted(name.stem for name in names if name.suffix == ".yaml"))
-
-
 def load_config(source: str | Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a configuration.
-
-    Args:
-        source: a YAML file, or the name of a recipe (see :func:`recipe_names`).
-        overrides: ``key=value``, with the value as in YAML; they win over the file.
+    """Read a configuration; see :func:`hrinet.train.fields.read_values`.
 
     Raises:
         InputError: if the file cannot be read, or is no YAML mapping.
         RequestError: if a key is unknown, or a value is of the wrong type or makes no sense.
     """
-    import yaml
-
-    path = Path(source)
-    if not path.exists() and str(source) in recipe_names():
-        text = (resources.files("hrinet.train") / "recipes" / f"{source}.yaml").read_text("utf-8")
-    else:
-        try:
-            text = path.read_text("utf-8")
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: does not exist, nor is it one of the recipes {', '.join(recipe_names())}"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read as text") from error
-    try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        place = getattr(error, "problem_mark", None)
-        line = f" in line {place.line + 1}" if place else ""
-        raise InputError(f"{path}: is no YAML{line}; expected lines of 'key: value'") from None
-    if not isinstance(loaded, dict | None):
-        raise InputError(f"{path}: holds {_shown(loaded)}, expected lines of 'key: value'")
-    values: dict[str, Any] = dict(loaded or {})
-    for item in overrides:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise RequestError(f"--set {item!r}: expected key=value, as in scale=0.01")
-        try:
-            values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise RequestError(f"--set {item!r}: the value is no YAML") from None
-    return config_of(values, subject=str(source))
+    return config_of(read_values(source, overrides), subject=str(source))
 
 
 def config_of(values: Mapping[str, Any], *, subject: str) -> TrainConfig:
-    """A configuration of plain values.
-
-    Args:
-        values: by field; missing ones get their default.
-        subject: whose values, for messages.
-
-    Raises:
-        RequestError: if a key is unknown, or a value is of the wrong type or makes no sense.
-    """
-    hints = get_type_hints(TrainConfig)
-    checked: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, n=1, cutoff=0.0)
-            raise RequestError(f"{subject}: there is no field {key!r}; did you mean {near[0]!r}?")
-        try:
-            checked[key] = _converted(value, hints[key])
-        except ValueError:
-            raise RequestError(
-                f"{subject}: {key} is {_shown(value)}, expected {_described(hints[key])}"
-            ) from None
-    try:
-        return TrainConfig(**checked)
-    except RequestError as error:
-        raise RequestError(f"{subject}: {error}") from None
+    """A configuration of plain values; see :func:`hrinet.train.fields.make_config`."""
+    return make_config(TrainConfig, values, subject=subject)
 
 
 def config_json(config: TrainConfig) -> dict[str, Any]:
     """As plain values, for files; :func:`config_of` reads it back."""
     return asdict(config)
-
-
-def changed_fields(before: TrainConfig, after: TrainConfig) -> list[str]:
-    """Names of the fields that differ and may not, in order."""
-    return [
-        field.name
-        for field in fields(TrainConfig)
-        if field.name not in MAY_CHANGE
-        and getattr(before, field.name) != getattr(after, field.name)
-    ]
-
-
-def with_folders(
-    config: TrainConfig,
-    *,
-    cache: Path | None,
-    manifest: Path | None,
-    output: Path | None,
-    max_minutes: float | None,
-) -> TrainConfig:
-    """The configuration with what the command line names; None keeps a field."""
-    given: dict[str, Any] = {
-        "cache": None if cache is None else str(cache),
-        "manifest": None if manifest is None else str(manifest),
-        "output": None if output is None else str(output),
-        "max_minutes": max_minutes,
-    }
-    return replace(config, **{name: value for name, value in given.items() if value is not None})
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    """``value`` as a field of this type holds it; ValueError if it is of another type."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return _converted(value, next(part for part in get_args(hint) if part is not type(None)))
-    if origin is Literal:
-        for choice in get_args(hint):
-            if value == choice and type(value) is type(choice):  # 1 == True
-                return choice
-        raise ValueError
-    if origin is tuple:
-        parts = get_args(hint)
-        if not isinstance(value, list | tuple) or len(value) != len(parts):
-            raise ValueError
-        return tuple(_converted(item, part) for item, part in zip(value, parts, strict=True))
-    if hint is float:
-        # YAML 1.1 reads 1e-4 as text, for it lacks a point.
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError
-        number = float(value)
-        if not math.isfinite(number):
-            raise ValueError
-        return number
-    if type(value) is not hint:
-        raise ValueError
-    return value
-
-
-def _described(hint: Any) -> str:
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_described(part) for part in get_args(hint))
-    if origin is Literal:
-        return "one of " + ", ".join(_shown(choice) for choice in get_args(hint))
-    if origin is tuple:
-        return f"a list of {len(get_args(hint))} numbers"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-    return words.get(hint, "null")
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

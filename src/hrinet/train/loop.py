@@ -7,14 +7,10 @@ Run it with ``hrinet train``, or :func:`train`. What a step computes is in
 from __future__ import annotations
 
 import random
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -32,41 +28,15 @@ from hrinet.train.checkpoint import (
     save_snapshot,
     take_snapshot,
 )
-from hrinet.train.config import TrainConfig, changed_fields, config_json, config_of
+from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json, config_of
 from hrinet.train.export import export_weights
+from hrinet.train.fields import changed_fields
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
-from hrinet.train.steps import (
-    Players,
-    d2_step,
-    mean_over_processes,
-    supervised_step,
-    unsupervised_step,
-)
+from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
+from hrinet.train.stopping import Result, stopping
 from hrinet.train.strips import draw_strip, save_strip, strip_pair
-
-_AGREE_EVERY = 10
-"""Steps between questions to the other processes whether to stop; each costs a round trip."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """How a run ended.
-
-    Attributes:
-        step: number of steps done, those of earlier runs included.
-        steps: number of steps in all.
-        weights: the exported file.
-        signal: what stopped it, or None.
-        is_main: whether this is the process that should say so.
-    """
-
-    step: int
-    steps: int
-    weights: Path
-    signal: int | None
-    is_main: bool
 
 
 def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
@@ -140,7 +110,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
             log = stack.enter_context(
                 TrainingLog(folder, step=start, tensorboard=config.tensorboard)
             )
-        stop = stack.enter_context(_stopping(fabric, config.max_minutes))
+        stop = stack.enter_context(stopping(fabric, config.max_minutes))
         ahead = stack.enter_context(Prefetched(batches, stop=config.steps))
         step, logged, since = start, start, time.monotonic()
         while step < config.steps:
@@ -189,6 +159,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
             steps=config.steps,
             weights=weights,
             signal=stop.signal,
+            is_finished=step == config.steps,
             is_main=fabric.is_global_zero,
         )
 
@@ -256,7 +227,7 @@ def _resumable(config: TrainConfig, folder: Path, data: dict[str, Any]) -> Snaps
         return None
     advice = "change it back, or set output to another folder"
     saved = config_of(snapshot.facts["config"], subject=f"{folder}: the checkpoint")
-    for name in changed_fields(saved, config):
+    for name in changed_fields(saved, config, may_change=MAY_CHANGE):
         raise RequestError(
             f"{folder}: was trained with {name} {getattr(saved, name)!r}, not "
             f"{getattr(config, name)!r}; {advice}"
@@ -266,51 +237,6 @@ def _resumable(config: TrainConfig, folder: Path, data: dict[str, Any]) -> Snaps
             f"{folder}: was trained on other scans than {config.cache} holds; {advice}"
         )
     return snapshot
-
-
-class _Stopping:
-    """Whether to stop after a step: asked for by a signal, or out of time.
-
-    Attributes:
-        signal: that was received, or None.
-    """
-
-    def __init__(self, fabric: Fabric, max_minutes: float | None) -> None:
-        self.signal: int | None = None
-        self._fabric = fabric
-        self._end = None if max_minutes is None else time.monotonic() + 60 * max_minutes
-
-    def __call__(self, step: int) -> bool:
-        is_wanted = self.signal is not None
-        if self._end is not None and time.monotonic() >= self._end:
-            is_wanted = True
-        if self._fabric.world_size == 1:
-            return is_wanted
-        if step % _AGREE_EVERY:
-            return False
-        # All stop after the same step, or some would wait for the others for ever.
-        asked = torch.tensor(float(is_wanted), device=self._fabric.device)
-        return bool(mean_over_processes(self._fabric, asked) > 0)
-
-
-@contextmanager
-def _stopping(fabric: Fabric, max_minutes: float | None) -> Iterator[_Stopping]:
-    stopping = _Stopping(fabric, max_minutes)
-    before: dict[int, Callable[[int, FrameType | None], Any] | int | None] = {}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stopping.signal = number
-        for each, handler in before.items():  # the next one does not wait for the step
-            signal.signal(each, handler)
-
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, ask)
-    try:
-        yield stopping
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager

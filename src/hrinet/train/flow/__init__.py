@@ -1,0 +1,1 @@
+"""Training of ``hrinet-flow``: crops of real scans, thinned and varied at random."""
