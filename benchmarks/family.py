@@ -1,0 +1,260 @@
+"""The models of the thesis at n = 7: five slices hidden between two given ones.
+
+Of a test series every 6th slice is given, and the five between are synthesized and scored. The
+models see the two given slices; the other methods see four, as in ``hrinet interpolate``. Weights
+that do not exist are no row. Run: python benchmarks/family.py [--weights NAME=PATH ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from common import RESULTS, ct, machine, publish, table
+from quality import WIDE, psnr_of, thinned
+
+import hrinet
+from hrinet.errors import HrinetError
+from hrinet.geometry import Geometry
+from hrinet.metrics.ssim import ssim_map
+from hrinet.pipeline import interpolate
+from hrinet.synthesize.registry import ranked_methods
+from hrinet.train import DEFAULT_WINDOW, prepare_slice, to_hu, to_unit
+
+SERIES = ("test/lidc_0001", "test/aapm_L291")
+INTERVALS = 6
+SMALL = 256
+GAPS_AT_ONCE = {256: 4, 512: 1}
+MEASURES = ("PSNR wide, dB", "PSNR window, dB", "SSIM", "gradient ratio")
+
+
+def resampled(volume: hrinet.Volume, size: int) -> hrinet.Volume:
+    """The volume with square slices of ``size`` pixels, as training sees them; float32, HU."""
+    images = [
+        to_hu(
+            prepare_slice(values, size=size, window=DEFAULT_WINDOW, padding_hu=volume.padding_hu),
+            DEFAULT_WINDOW,
+        )
+        for values in volume.array
+    ]
+    geometry = volume.geometry
+    factor = max(geometry.rows, geometry.columns) / size
+    row_mm, column_mm = geometry.pixel_spacing
+    smaller = Geometry(
+        origins=geometry.origins,
+        row_direction=geometry.row_direction,
+        column_direction=geometry.column_direction,
+        pixel_spacing=(row_mm * factor, column_mm * factor),
+        rows=size,
+        columns=size,
+        slice_thickness=geometry.slice_thickness,
+    )
+    return hrinet.Volume(array=np.stack(images).astype(np.float32), geometry=smaller)
+
+
+def by_method(volume: hrinet.Volume, method: str) -> Iterator[np.ndarray]:
+    """The hidden slices as a method of the registry makes them, in order."""
+    thin, _ = thinned(volume, INTERVALS)
+    result = interpolate(thin, factor=INTERVALS, method=method, max_gap_mm=1000)
+    for entry, image in zip(result.provenance, result.array, strict=True):
+        if entry.is_synthetic:
+            yield image
+
+
+def by_model(volume: hrinet.Volume, path: Path) -> Iterator[np.ndarray]:
+    """The hidden slices as trained weights make them, in order; several gaps at once."""
+    import torch
+
+    from hrinet.losses.supervised_loss import supervised_alphas
+    from hrinet.weights.generator import load_generator
+
+    trained = load_generator(path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = trained.network.to(device)
+    kept = volume.array[::INTERVALS]
+    if volume.padding_hu is not None:
+        kept = np.where(kept == volume.padding_hu, DEFAULT_WINDOW[0], kept)
+    given = torch.from_numpy(to_unit(kept, trained.window_hu))[:, None]  # (given, 1, row, column)
+    step = GAPS_AT_ONCE.get(volume.array.shape[-1], 1)
+    a = supervised_alphas(INTERVALS + 1).to(device)  # (5,)
+    for start in range(0, len(given) - 1, step):
+        ends = given[start : start + step + 1].to(device)  # (gap + 1, 1, row, column)
+        with torch.inference_mode():
+            made = network.interpolate(ends[:-1], ends[1:], a.expand(len(ends) - 1, -1))
+        yield from to_hu(made.flatten(0, 2).cpu().numpy(), trained.window_hu)
+
+
+def gradient(image: np.ndarray) -> float:
+    """Mean length of the gradient by forward differences, HU a pixel, on [-1000, 1000] HU."""
+    clipped = np.clip(image, *WIDE).astype(np.float32)
+    down = clipped[1:, :-1] - clipped[:-1, :-1]
+    right = clipped[:-1, 1:] - clipped[:-1, :-1]
+    return float(np.sqrt(down * down + right * right).mean())
+
+
+def scores_of(image: np.ndarray, truth: np.ndarray) -> list[float]:
+    """See :data:`MEASURES`."""
+    image, truth = image.astype(np.float32), truth.astype(np.float32)
+    a, b = (np.clip(values, *WIDE).astype(np.float64) for values in (image, truth))
+    return [
+        psnr_of(image, truth, WIDE),
+        psnr_of(image, truth, DEFAULT_WINDOW),
+        float(ssim_map(a, b, data_range=WIDE[1] - WIDE[0]).mean()),
+        gradient(image) / gradient(truth),
+    ]
+
+
+def score(volume: hrinet.Volume, made: Iterator[np.ndarray]) -> list[float]:
+    """Means over the hidden slices."""
+    last = (len(volume) - 1) // INTERVALS * INTERVALS
+    truth = [volume.array[k] for k in range(last) if k % INTERVALS]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(scores_of, made, truth))
+    if len(found) != len(truth):
+        raise AssertionError(f"{len(found)} synthetic slices, {len(truth)} hidden ones")
+    return np.mean(found, axis=0).tolist()
+
+
+def named_weights(given: list[str] | None) -> dict[str, Path]:
+    """``NAME=PATH`` as a dictionary; by default what the package ships of the family."""
+    if given is None:
+        from hrinet.networks.family import FAMILY
+        from hrinet.weights import packaged_weights
+
+        shipped = {name: packaged_weights(name) for name in FAMILY}
+        return {name: path for name, path in shipped.items() if path.exists()}
+    found = {}
+    for item in given:
+        name, equals, path = item.partition("=")
+        if not equals or not Path(path).is_file():
+            sys.exit(f"--weights {item!r}: expected NAME=PATH of a .safetensors file")
+        found[name] = Path(path)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", nargs="*", default=SERIES)
+    parser.add_argument("--sizes", nargs="*", type=int, default=(SMALL, 512))
+    parser.add_argument("--weights", nargs="*", metavar="NAME=PATH")
+    parser.add_argument("--slices", type=int, help="only the first N of each series")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    ranked = [method.name for method in ranked_methods() if method.name != "repeat"]
+    weights = named_weights(arguments.weights)
+    shown_words = [re.sub(r"=.*/", "=", word) for word in sys.argv[1:]]  # no machine's folders
+    command = " ".join(["python benchmarks/family.py", *shown_words])
+    baselines = [name for name in ranked if name not in weights]
+    device = ""
+    if weights:
+        import torch
+
+        device = f", torch {torch.__version__}"
+        if torch.cuda.is_available():
+            device += f" on {torch.cuda.get_device_name()}"
+    parts = [
+        "# The models of the thesis, five slices hidden (n = 7)",
+        "",
+        f"Machine: {machine()}{device}. Command: `{command}`.",
+        "",
+        "Protocol: of a series every 6th slice is given, the five between two given ones are "
+        "hidden and synthesized: windows of 7 slices over the whole series, each sharing its ends "
+        "with its neighbours, so that every hidden slice is scored once. Synthetic slices only, "
+        "means over slices. The models see the two given slices; the other methods see four, as in "
+        "`hrinet interpolate`. The models are the bare networks, without the cubic that "
+        "`hrinet interpolate` puts where a given slice leaves the training window. 256 x 256: "
+        "slices resampled by area, as in training; 512 x 512: whole "
+        "slices as they are. PSNR wide clips to [-1000, 1000] HU, PSNR window to the "
+        f"training window [{DEFAULT_WINDOW[0]:g}, {DEFAULT_WINDOW[1]:g}] HU; SSIM (Gaussian "
+        "window) on [-1000, 1000] HU; gradient ratio is the mean length of the gradient of a "
+        "synthetic slice over that of the true one: 1 is as sharp, less is smoother. Nothing was "
+        "trained, fitted or tuned on these patients. In brackets: difference from cubic.",
+    ]
+    if not weights:
+        parts += ["", "No trained weights of the family were given or ship with the package."]
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for name in arguments.series:
+        volume = hrinet.read(ct(name))
+        if arguments.slices:
+            volume = head(volume, arguments.slices)
+        geometry = volume.geometry
+        gap = INTERVALS * geometry.spacing_mm
+        hidden = (len(volume) - 1) // INTERVALS * (INTERVALS - 1)
+        for size in arguments.sizes:
+            native = geometry.rows == geometry.columns == size
+            shown = volume if native else resampled(volume, size)
+            rows: dict[str, list[float]] = {}
+            for method in [*baselines, *weights]:
+                started = time.perf_counter()
+                made = (
+                    by_model(shown, weights[method])
+                    if method in weights
+                    else by_method(shown, method)
+                )
+                try:
+                    rows[method] = score(shown, made)
+                except HrinetError as error:
+                    sys.exit(f"{method}: {error}")
+                seconds = time.perf_counter() - started
+                print(f"{name} {size} {method}: {seconds:.0f} s", file=sys.stderr)
+            found.setdefault(name, {})[str(size)] = rows
+            parts += [
+                "",
+                f"## {name}, {size} x {size} ({hidden} hidden slices, given ones {gap:g} mm apart)",
+                "",
+                table(("method", *MEASURES), [line(m, v, rows["cubic"]) for m, v in rows.items()]),
+            ]
+    publish("family", "\n".join(parts))
+    facts = {
+        "command": command,
+        "machine": machine() + device,
+        "measures": MEASURES,
+        "weights": {name: identity(path) for name, path in weights.items()},
+        "scores": found,
+    }
+    (RESULTS / "family.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def head(volume: hrinet.Volume, count: int) -> hrinet.Volume:
+    """The first slices of a volume."""
+    geometry = volume.geometry
+    shorter = Geometry(
+        origins=geometry.origins[:count],
+        row_direction=geometry.row_direction,
+        column_direction=geometry.column_direction,
+        pixel_spacing=geometry.pixel_spacing,
+        rows=geometry.rows,
+        columns=geometry.columns,
+        slice_thickness=geometry.slice_thickness,
+    )
+    return hrinet.Volume(array=volume.array[:count], geometry=shorter, padding_hu=volume.padding_hu)
+
+
+def line(method: str, values: list[float], cubic: list[float]) -> list[str]:
+    wide, window, similarity, ratio = values
+    return [
+        method,
+        f"{wide:.2f} ({wide - cubic[0]:+.2f})",
+        f"{window:.2f} ({window - cubic[1]:+.2f})",
+        f"{similarity:.4f}",
+        f"{ratio:.3f}",
+    ]
+
+
+def identity(path: Path) -> dict[str, object]:
+    from hrinet.weights.description import read_description
+
+    told = read_description(path)
+    return {"sha256": told.sha256, "steps": told.steps, "model": dict(told.model)}
+
+
+if __name__ == "__main__":
+    main()
