@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +11,11 @@ pytest.importorskip("lightning_fabric")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from hrinet.errors import InputError  # noqa: E402
 from hrinet.networks.family import ModelConfig, build  # noqa: E402
 from hrinet.train.checkpoint import newest_snapshot  # noqa: E402
-from hrinet.train.export import load_weights  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
 from hrinet.train.manifest import load_manifest, save_manifest  # noqa: E402
+from hrinet.weights.generator import load_generator  # noqa: E402
 from train_tools import make_cache, tiny  # noqa: E402
 
 
@@ -61,42 +59,18 @@ def test_the_weights_give_what_the_trained_generator_gives(run):
     description = json.loads((run / "weights.json").read_text())
     direct = build(ModelConfig(**description["model"]), seed=9).generator
     direct.load_state_dict(load_file(run / "weights.safetensors"))
-    loaded, told = load_weights(run / "weights.safetensors")
-    assert told == description
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    trained = build(ModelConfig(**description["model"]), seed=8).generator
+    trained = load_generator(run / "weights.safetensors")
+    assert trained.description.values == description
+    loaded = trained.network
+    at_the_end = build(ModelConfig(**description["model"]), seed=8).generator
     tensors = newest_snapshot(run).tensors
     prefix = "network/generator/"
-    trained.load_state_dict(
+    at_the_end.load_state_dict(
         {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
     )
     x1, x2 = torch.rand(2, 3, 1, 64, 64)
     a = torch.tensor([0.0, 0.3, 1.0])
     with torch.no_grad():
-        expected = trained(x1, x2, a)
+        expected = at_the_end(x1, x2, a)
         assert torch.equal(direct(x1, x2, a), expected)
         assert torch.equal(loaded(x1, x2, a), expected)
-
-
-def test_what_does_not_belong_together(run, tmp_path):
-    def copied(weights: bytes, description: object) -> Path:
-        (tmp_path / "w.safetensors").write_bytes(weights)
-        text = description if isinstance(description, str) else json.dumps(description)
-        (tmp_path / "w.json").write_text(text)
-        return tmp_path / "w.safetensors"
-
-    weights = (run / "weights.safetensors").read_bytes()
-    description = json.loads((run / "weights.json").read_text())
-    load_weights(copied(weights, description))
-    changed = weights[:-1] + bytes([weights[-1] ^ 1])
-    with pytest.raises(InputError, match="has SHA-256"):
-        load_weights(copied(changed, description))
-    with pytest.raises(InputError, match="does not fit the model"):
-        other = {**description, "model": {**description["model"], "width": 3}}
-        load_weights(copied(weights, other))
-    with pytest.raises(InputError, match="is no JSON"):
-        load_weights(copied(weights, "{"))
-    with pytest.raises(InputError, match="no description of weights"):
-        load_weights(copied(weights, {"schema": "x"}))
-    with pytest.raises(InputError, match="cannot be read"):
-        load_weights(tmp_path / "none.safetensors")
