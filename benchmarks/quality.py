@@ -19,7 +19,7 @@ from hrinet.geometry import Geometry
 from hrinet.metrics.psnr import mean_squared_error
 from hrinet.metrics.ssim import ssim_map
 from hrinet.pipeline import interpolate
-from hrinet.synthesize.registry import METHODS
+from hrinet.synthesize.registry import ranked_methods
 
 SERIES = ("validation/lidc_0002", "test/lidc_0001", "test/aapm_L291")
 FACTORS = (2, 3, 4, 6)
@@ -101,6 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--series", nargs="*", default=SERIES)
     parser.add_argument("--factors", nargs="*", type=int, default=FACTORS)
+    parser.add_argument(
+        "--methods", nargs="*", help="only these; the others' figures are kept from the last run"
+    )
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     parts = [
@@ -116,13 +119,23 @@ def main() -> None:
         "difference from cubic.",
     ]
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    kept = RESULTS / "quality.json"
+    before = json.loads(kept.read_text("utf-8")) if arguments.methods is not None else {}
     for name in arguments.series:
         volume = hrinet.read(ct(name))
         spacing = volume.geometry.spacing_mm
         rows = []
         for factor in arguments.factors:
-            scores = {m.name: score(volume, factor, m.name) for m in METHODS}
-            found.setdefault(name, {})[f"x{factor} ({factor * spacing:g} mm)"] = scores
+            case = f"x{factor} ({factor * spacing:g} mm)"
+            scores = {
+                m.name: (
+                    score(volume, factor, m.name)
+                    if arguments.methods is None or m.name in arguments.methods
+                    else before[name][case][m.name]
+                )
+                for m in ranked_methods()
+            }
+            found.setdefault(name, {})[case] = scores
             for method, values in scores.items():
                 cubic = scores["cubic"]
                 wide, soft, mae, *similarity = values

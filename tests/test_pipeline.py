@@ -12,11 +12,11 @@ from hrinet.errors import RequestError, RunError
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
-from hrinet.synthesize.registry import METHODS
+from hrinet.synthesize.registry import installed_methods
 from hrinet.volume import Volume
 from real_data import ct
 
-NAMES = [method.name for method in METHODS]
+NAMES = [method.name for method in installed_methods()]
 
 
 @pytest.mark.parametrize("method", NAMES)

@@ -9,6 +9,7 @@ from hrinet.job import Options
 from hrinet.plan.plan import Request
 from hrinet.report.summary import summarize
 from hrinet.report.wording import describe_summary
+from hrinet.synthesize.registry import ranked_methods
 from hrinet.volume import Volume
 from real_data import ct
 
@@ -21,7 +22,8 @@ def test_a_regular_scan(tmp_path, thick):
     assert summary["would_do"]["output_mb"] == pytest.approx(25 * 12 * 10 * 2 / 1e6)
     text = describe_summary(summary)
     assert "slices every 5 mm" in text
-    assert "25 slices every 1.25 mm (18 synthetic, by flow)" in text
+    best = ranked_methods()[-1].name
+    assert f"25 slices every 1.25 mm (18 synthetic, by {best})" in text
 
 
 def test_what_would_be_refused_is_said_before_any_work(tmp_path):

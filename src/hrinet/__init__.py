@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hrinet.pipeline import interpolate as interpolate
     from hrinet.pipeline import interpolate_file as interpolate_file
     from hrinet.volume import Provenance as Provenance
+    from hrinet.volume import Uncertainty as Uncertainty
     from hrinet.volume import Volume as Volume
 
 # Where each public name lives; resolved on first use, so that `import hrinet` costs nothing.
@@ -41,6 +42,7 @@ _HOMES = {
     "Provenance": "hrinet.volume",
     "RequestError": "hrinet.errors",
     "RunError": "hrinet.errors",
+    "Uncertainty": "hrinet.volume",
     "Volume": "hrinet.volume",
     "interpolate": "hrinet.pipeline",
     "interpolate_file": "hrinet.pipeline",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
@@ -12,12 +14,17 @@ from hrinet.geometry import Geometry
 from hrinet.plan.gaps import GapLimits
 from hrinet.plan.plan import Grid, Plan, Request, make_plan
 from hrinet.synthesize.engine import default_threads
-from hrinet.synthesize.interpolator import Interpolator
-from hrinet.synthesize.registry import AUTO, build_interpolator
+from hrinet.synthesize.interpolator import Cautious, Described, Estimating, Interpolator, Trained
+from hrinet.synthesize.registry import AUTO, Precision, build_interpolator, second_best
+from hrinet.synthesize.synthesized import SliceError
+from hrinet.synthesize.trial import SelfChecking
 from hrinet.untilt import Untilted
 from hrinet.volume import Provenance, SliceSource
 
 _TILT_TOLERANCE_DEG = 0.05
+
+_ESTIMATING_METHOD = "hrinet-flow"
+"""What to choose for an estimate of the error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,16 +34,20 @@ class Options:
     Attributes:
         request: which slices.
         method: one of the registry's names; label maps have their own, so ``auto`` there.
+        weights: of a generator that one trained oneself, in place of a method that is installed.
         label: the voxels are ids of a segmentation.
         untilt: remove gantry tilt by moving slices in their plane.
-        threads: gaps computed at the same time; by default one a core.
+        threads: cores to use; by default all.
+        precision: of a network's arithmetic; the other methods have one only.
     """
 
     request: Request = field(default_factory=Request)
     method: str = AUTO
+    weights: Path | None = None
     label: bool = False
     untilt: bool = False
     threads: int | None = None
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +75,16 @@ class Job:
         """Size of the output's voxels, uncompressed."""
         return int(np.prod(self.geometry.shape)) * self.source.dtype.itemsize
 
-    def provenance(self) -> tuple[Provenance, ...]:
-        """The records of the output slices."""
+    def provenance(self, errors: Sequence[SliceError | None] = ()) -> tuple[Provenance, ...]:
+        """The records of the output slices.
+
+        Args:
+            errors: the estimated error of every slice, where the method gives one.
+        """
         moved = isinstance(self.source, Untilted)
         original_flag = "moved in its plane to remove the gantry tilt" if moved else ""
         source_ids = self.source.source_ids
-        return tuple(
+        records = (
             Provenance(source=planned.left, source_id=source_ids[planned.left], flag=original_flag)
             if planned.is_original
             else Provenance(
@@ -80,18 +95,36 @@ class Job:
             )
             for planned in self.plan.slices
         )
+        if not errors:
+            return tuple(records)
+        return tuple(
+            replace(
+                record,
+                expected_error_hu=error.expected_hu if error else None,
+                half_width_90_hu=error.half_width_90_hu if error else None,
+            )
+            for record, error in zip(records, errors, strict=True)
+        )
 
 
-def prepare(source: SliceSource, options: Options, *, needs_uniform: bool = False) -> Job:
+def prepare(
+    source: SliceSource,
+    options: Options,
+    *,
+    needs_uniform: bool = False,
+    needs_estimate: bool = False,
+) -> Job:
     """Decide what will be done, without touching a pixel.
 
     Args:
         source: the input.
         options: what the user wants.
         needs_uniform: whether the output's format can only hold evenly spaced slices.
+        needs_estimate: whether the method must estimate its error voxel by voxel.
 
     Raises:
         RequestError: if the request cannot be fulfilled.
+        InputError: if weights are damaged.
     """
     if len(source.geometry) < 2:
         raise RequestError(
@@ -116,24 +149,77 @@ def prepare(source: SliceSource, options: Options, *, needs_uniform: bool = Fals
                 "the output format cannot hold; use --grid uniform"
             )
         plan = plan_for(replace(request, grid="uniform"))
-    if options.label:
-        if options.method != AUTO:
-            raise RequestError(
-                f"label maps have a method of their own; leave out --method {options.method}"
-            )
-        from hrinet.synthesize.labels import Labels
-
-        interpolator: Interpolator = Labels()
-    else:
-        interpolator = build_interpolator(options.method)
+    interpolator = _interpolator(options, needs_estimate=needs_estimate)
+    if needs_estimate and not isinstance(interpolator, Estimating):
+        raise RequestError(
+            f"method {interpolator.name!r} gives no estimate of its error, which --uncertainty "
+            f"needs; choose --method {_ESTIMATING_METHOD}"
+        )
     return Job(
         source=source,
         plan=plan,
         geometry=geometry.at_positions([planned.position_mm for planned in plan.slices]),
         interpolator=interpolator,
         options=options,
-        notes=(*source.info.notes, *_tilt_notes(source), *plan.notes),
+        notes=(
+            *source.info.notes,
+            *_tilt_notes(source),
+            *plan.notes,
+            *_fallback_notes(options),
+            *caution_notes(interpolator, plan, geometry),
+        ),
     )
+
+
+def _interpolator(options: Options, *, needs_estimate: bool) -> Interpolator:
+    """The method that the options name.
+
+    Raises:
+        RequestError: if they contradict each other, or there is no such method.
+        InputError: if weights are damaged.
+    """
+    if not options.label:
+        return build_interpolator(
+            options.method, weights=options.weights, precision=options.precision
+        )
+    if options.method != AUTO:
+        raise RequestError(
+            f"label maps have a method of their own; leave out --method {options.method}"
+        )
+    if options.weights is not None:
+        raise RequestError("label maps have a method of their own; leave out --weights")
+    if options.precision == "bf16":
+        raise RequestError("label maps have a method of their own; leave out --precision bf16")
+    if needs_estimate:
+        raise RequestError(
+            "label maps have a method of their own, which gives no estimate of its error; leave "
+            "out --uncertainty"
+        )
+    from hrinet.synthesize.labels import Labels
+
+    return Labels()
+
+
+def caution_notes(interpolator: Interpolator, plan: Plan, geometry: Geometry) -> list[str]:
+    """What the method itself warns of, if anything.
+
+    Args:
+        interpolator: the method.
+        plan: of the output slices.
+        geometry: of the source.
+    """
+    if not isinstance(interpolator, Cautious):
+        return []
+    filled = sorted({planned.left for planned in plan.slices if not planned.is_original})
+    gaps = geometry.gaps_mm
+    sentence = interpolator.caution([float(gaps[left]) for left in filled]) if filled else None
+    return [sentence] if sentence else []
+
+
+def _fallback_notes(options: Options) -> list[str]:
+    """What ``auto`` had to do without."""
+    sentence = None if options.label or options.weights else second_best(options.method)
+    return [sentence] if sentence else []
 
 
 def _tilt_notes(source: SliceSource) -> list[str]:
@@ -156,8 +242,8 @@ def describe(job: Job, *, command: str = "") -> dict[str, Any]:
     return {
         "command": command,
         "method": job.interpolator.name,
-        "engine": "cpu",
-        "precision": "f32",
+        **_weights(job.interpolator),
+        **_computed_with(job.interpolator),
         "threads": job.options.threads or default_threads(),
         "request": {
             "spacing": request.spacing if request.factor is None else None,
@@ -188,6 +274,58 @@ def describe(job: Job, *, command: str = "") -> dict[str, Any]:
         "notes": list(job.notes),
         "alternatives": list(job.source.info.alternatives),
     }
+
+
+def _weights(interpolator: Interpolator) -> dict[str, Any]:
+    """Which weights computed, where a network did."""
+    return {"weights": asdict(interpolator.weights)} if isinstance(interpolator, Trained) else {}
+
+
+def _computed_with(interpolator: Interpolator) -> dict[str, Any]:
+    """What computed, and with what numbers."""
+    checked: dict[str, Any] = {}
+    if isinstance(interpolator, SelfChecking) and interpolator.self_check is not None:
+        checked = {"self_check": asdict(interpolator.self_check)}
+    if isinstance(interpolator, Described):
+        return {"engine": interpolator.engine, "precision": interpolator.precision, **checked}
+    return {"engine": "cpu", "precision": "f32", **checked}
+
+
+def describe_errors(provenance: Sequence[Provenance]) -> dict[str, Any]:
+    """The estimated error over all synthetic slices, as a JSON object.
+
+    Returns:
+        Means over the slices, and the worst of them; empty if there is no estimate or no synthetic
+        slice.
+    """
+    errors = {
+        index: (entry.expected_error_hu, entry.half_width_90_hu)
+        for index, entry in enumerate(provenance)
+        if entry.is_synthetic
+        and entry.expected_error_hu is not None
+        and entry.half_width_90_hu is not None
+    }
+    if not errors:
+        return {}
+    expected, half_width = np.mean(list(errors.values()), axis=0)
+    worst = max(errors, key=lambda index: errors[index][0])
+    return {
+        "expected_error_hu": round(float(expected), 3),
+        "half_width_90_hu": round(float(half_width), 3),
+        "worst_slice": worst,
+        "worst_expected_error_hu": round(errors[worst][0], 3),
+    }
+
+
+def parse_precision(text: str) -> Precision:
+    """One of the names of :data:`hrinet.synthesize.registry.Precision`.
+
+    Raises:
+        RequestError: if there is no such precision.
+    """
+    if text in get_args(Precision):
+        return text  # type: ignore[return-value]
+    raise RequestError(f"--precision is {text!r}, expected auto, f32 or bf16")
 
 
 def parse_grid(text: str | None) -> Grid | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,14 +16,23 @@ import numpy as np
 from hrinet.errors import RangeExceededError, RunError
 from hrinet.io.formats import check_writable, open_scan, open_sink
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.io.sidecar import sidecar_path, write_sidecar
+from hrinet.io.sidecar import half_width_path, sidecar_path, write_sidecar
+from hrinet.io.sink import VolumeSink, finishing
 from hrinet.io.staging import Staging
-from hrinet.job import Job, Options, describe, gap_limits, prepare
-from hrinet.plan.plan import Grid, PlannedSlice, Request
+from hrinet.job import (
+    Job,
+    Options,
+    describe,
+    describe_errors,
+    gap_limits,
+    prepare,
+)
+from hrinet.plan.plan import Grid, Request
 from hrinet.synthesize.engine import synthesize
-from hrinet.synthesize.registry import AUTO
-from hrinet.types import SliceArray, VolumeArray
-from hrinet.volume import ObservedSource, SliceSource, Volume
+from hrinet.synthesize.registry import AUTO, Precision
+from hrinet.synthesize.synthesized import SliceError, Synthesized
+from hrinet.types import FLOAT32, SliceArray, VolumeArray
+from hrinet.volume import ObservedSource, Provenance, SliceSource, Uncertainty, Volume
 
 if TYPE_CHECKING:
     from hrinet.report.preview import Preview
@@ -34,10 +44,13 @@ def interpolate(
     spacing: float | Literal["iso"] = "iso",
     factor: int | None = None,
     method: str = AUTO,
+    weights: Path | None = None,
     grid: Grid | None = None,
     label: bool = False,
     untilt: bool = False,
     max_gap_mm: float | None = None,
+    uncertainty: bool = False,
+    precision: Precision = "auto",
     threads: int | None = None,
 ) -> Volume:
     """Fill the gaps of a volume.
@@ -48,31 +61,50 @@ def interpolate(
             the exact distance between output slices, mm.
         factor: divide every gap of usual width into this many intervals instead.
         method: ``"auto"`` or one of :func:`hrinet.synthesize.registry.method_names`.
+        weights: ``weights.safetensors`` of a generator that one trained oneself, in place of a
+            method that is installed; the JSON that came with it lies beside it.
         grid: ``"originals"`` keeps every original even where that makes the result uneven,
             ``"uniform"`` makes the result even; by default the former, except for a spacing in mm.
         label: the voxels are ids of a segmentation.
         untilt: remove gantry tilt by moving slices in their plane.
         max_gap_mm: fill gaps up to this width; by default up to 25 mm and 5 times the usual one.
-        threads: gaps computed at the same time; by default one a core.
+        uncertainty: estimate how far each voxel can be trusted, for :attr:`Volume.uncertainty`;
+            needs a method that estimates its error, and memory for two float32 volumes more.
+        precision: of a network's arithmetic.
+        threads: cores to use; by default all.
 
     Returns:
         The filled volume, with the provenance of every slice.
 
     Raises:
         RequestError: if the request cannot be fulfilled.
+        InputError: if weights are damaged.
     """
     request = Request(spacing=spacing, factor=factor, grid=grid, limits=gap_limits(max_gap_mm))
-    options = Options(request=request, method=method, label=label, untilt=untilt, threads=threads)
-    job = prepare(volume, options)
+    options = Options(
+        request=request,
+        method=method,
+        weights=weights,
+        label=label,
+        untilt=untilt,
+        threads=threads,
+        precision=precision,
+    )
+    job = prepare(volume, options, needs_estimate=uncertainty)
     array = np.empty(job.geometry.shape, volume.dtype)
-    for _ in _run(job, out=array):
-        pass
+    maps = tuple(np.empty(array.shape, np.float32) for _ in range(2)) if uncertainty else ()
+    errors = []
+    for index, made in enumerate(_run(job, wants_maps=uncertainty, out=array)):
+        errors.append(made.error)
+        for stack, one in zip(maps, made.maps or (), strict=True):
+            stack[index] = one
     return Volume(
         array=array,
         geometry=job.geometry,
-        provenance=job.provenance(),
+        provenance=job.provenance(errors),
         padding_hu=volume.padding_hu,
         info=replace(volume.info, notes=job.notes),
+        uncertainty=Uncertainty(*maps) if uncertainty else None,
     )
 
 
@@ -83,14 +115,25 @@ class Outputs:
     Attributes:
         volume: the filled volume.
         preview: a PNG, or None.
+        uncertainty: a volume file for the expected absolute error of every voxel, HU, float32, or
+            None. The half width of the 90 % interval goes beside it; see
+            :func:`hrinet.io.sidecar.half_width_path`.
         report: a JSON report, or None.
         overwrite: whether existing files may be replaced.
     """
 
     volume: Path
     preview: Path | None = None
+    uncertainty: Path | None = None
     report: Path | None = None
     overwrite: bool = False
+
+    @property
+    def maps(self) -> tuple[Path, ...]:
+        """Those of the uncertainty: expected error and half width; or none."""
+        if self.uncertainty is None:
+            return ()
+        return self.uncertainty, half_width_path(self.uncertainty)
 
 
 Progress = Callable[[int, int], None]
@@ -126,7 +169,8 @@ def interpolate_file(
         RequestError: if the request cannot be fulfilled.
         RunError: if writing fails.
     """
-    check_writable(outputs.volume)
+    for path in (outputs.volume, *outputs.maps):
+        check_writable(path)
     source = open_scan(input_path, series=series, limits=limits)
     try:
         return _interpolate_scan(source, outputs, options, progress, command)
@@ -143,41 +187,21 @@ def _interpolate_scan(
     command: str,
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    job = prepare(source, options, needs_uniform=True)
-    suffix = check_writable(outputs.volume, job.geometry)
-    _check_space(outputs.volume, job.output_bytes, compressed=suffix == ".nii.gz")
-    run = describe(job, command=command)
-    provenance = job.provenance()
+    job = prepare(
+        source, options, needs_uniform=True, needs_estimate=outputs.uncertainty is not None
+    )
+    _check_space(outputs, job)
     with Staging(overwrite=outputs.overwrite) as staging:
         sidecar = staging.path(sidecar_path(outputs.volume))
         preview = staging.path(outputs.preview) if outputs.preview else None
         report = staging.path(outputs.report) if outputs.report else None
-        sink = open_sink(
-            staging.path(outputs.volume),
-            suffix=suffix,
-            geometry=job.geometry,
-            dtype=source.dtype,
-            info=source.info,
-        )
+        staged = {path: staging.path(path) for path in (*outputs.maps, outputs.volume)}
         picture = _new_preview(job) if preview else None
-        try:
-            for index, (planned, values) in enumerate(_run(_shown_to(picture, job))):
-                sink.write(values)
-                if picture is not None:
-                    picture.add(
-                        values,
-                        position_mm=planned.position_mm,
-                        is_synthetic=not planned.is_original,
-                        flagged=bool(planned.flag),
-                    )
-                if progress is not None:
-                    progress(index + 1, len(provenance))
-            sink.close()
-        except BaseException:
-            sink.abort()
-            raise
+        errors = _write_volumes(job, outputs, staged, picture, progress)
         if picture is not None and preview is not None:
             picture.save(preview)
+        provenance = job.provenance(errors)
+        run = describe(job, command=command) | _uncertainty_of(provenance, outputs)
         write_sidecar(
             sidecar,
             output=outputs.volume,
@@ -186,11 +210,14 @@ def _interpolate_scan(
             info=source.info,
             run=run,
         )
+        expected, half_width = outputs.maps or (None, None)
         result = {
             **run,
             "output": str(outputs.volume),
             "sidecar": str(sidecar_path(outputs.volume)),
             "preview": str(outputs.preview) if outputs.preview else None,
+            "expected_error": str(expected) if expected else None,
+            "half_width_90": str(half_width) if half_width else None,
             "seconds": round(time.perf_counter() - started, 3),
         }
         if report is not None:
@@ -198,13 +225,66 @@ def _interpolate_scan(
     return result
 
 
-def _run(job: Job, *, out: VolumeArray | None = None) -> Iterator[tuple[PlannedSlice, SliceArray]]:
+def _write_volumes(
+    job: Job,
+    outputs: Outputs,
+    staged: Mapping[Path, Path],
+    picture: Preview | None,
+    progress: Progress | None,
+) -> list[SliceError | None]:
+    """Run the job into its volume files, and return the estimated error of every slice."""
+
+    def opened(path: Path, dtype: np.dtype[Any]) -> VolumeSink:
+        sink = open_sink(
+            staged[path],
+            suffix=check_writable(path, job.geometry),
+            geometry=job.geometry,
+            dtype=dtype,
+            info=job.source.info,
+        )
+        return stack.enter_context(finishing(sink))
+
+    errors = []
+    with ExitStack() as stack:
+        volume = opened(outputs.volume, job.source.dtype)
+        map_sinks = [opened(path, FLOAT32) for path in outputs.maps]
+        results = _run(_shown_to(picture, job), wants_maps=bool(map_sinks))
+        for index, made in enumerate(results):
+            volume.write(made.values)
+            for sink, one in zip(map_sinks, made.maps or (), strict=True):
+                sink.write(one)
+            errors.append(made.error)
+            if picture is not None:
+                picture.add(
+                    made.values,
+                    position_mm=made.planned.position_mm,
+                    is_synthetic=not made.planned.is_original,
+                    flagged=bool(made.planned.flag),
+                )
+            if progress is not None:
+                progress(index + 1, len(job.plan.slices))
+    return errors
+
+
+def _uncertainty_of(provenance: tuple[Provenance, ...], outputs: Outputs) -> dict[str, Any]:
+    """The part of the description that is known only after the run."""
+    described = describe_errors(provenance)
+    if described and outputs.maps:
+        expected, half_width = outputs.maps
+        described |= {"expected_error_file": expected.name, "half_width_90_file": half_width.name}
+    return {"uncertainty": described} if described else {}
+
+
+def _run(
+    job: Job, *, wants_maps: bool = False, out: VolumeArray | None = None
+) -> Iterator[Synthesized]:
     return synthesize(
         job.source,
         job.plan.slices,
         job.interpolator,
         threads=job.options.threads,
         masks_padding=not job.options.label,
+        wants_maps=wants_maps,
         out=out,
     )
 
@@ -232,14 +312,21 @@ def _shown_to(picture: Preview | None, job: Job) -> Job:
     return replace(job, source=ObservedSource(job.source, show))
 
 
-def _check_space(output: Path, byte_count: int, *, compressed: bool) -> None:
-    """Refuse before the work if the disk cannot hold the result; compressed CT is about half."""
-    needed = byte_count // 2 if compressed else byte_count
-    try:
-        free = shutil.disk_usage(output.parent if output.parent.is_dir() else ".").free
-    except OSError:
-        return
-    if needed > free:
-        raise RunError(
-            f"{output}: needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free on its disk"
-        )
+def _check_space(outputs: Outputs, job: Job) -> None:
+    """Refuse what a format or a disk cannot hold before the work; compressed CT is about half."""
+    float_bytes = int(np.prod(job.geometry.shape)) * FLOAT32.itemsize
+    sizes = {outputs.volume: job.output_bytes, **dict.fromkeys(outputs.maps, float_bytes)}
+    needed: dict[int, int] = {}
+    for path, size in sizes.items():
+        suffix = check_writable(path, job.geometry)
+        folder = path.parent if path.parent.is_dir() else Path()
+        try:
+            disk, free = folder.stat().st_dev, shutil.disk_usage(folder).free
+        except OSError:
+            continue
+        needed[disk] = needed.get(disk, 0) + (size // 2 if suffix == ".nii.gz" else size)
+        if needed[disk] > free:
+            raise RunError(
+                f"{path}: needs about {needed[disk] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
+                "on its disk"
+            )

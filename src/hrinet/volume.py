@@ -26,6 +26,11 @@ class Provenance:
         t: position of a synthetic slice between its neighbours, 0 at the first, 1 at the second.
         flag: why a synthetic slice deserves distrust (a missing slice, an unusually wide gap), or
             an empty string.
+        expected_error_hu: mean of the absolute error to expect, HU, 0 for an original; None if
+            the method estimates nothing. Which voxels count:
+            :func:`hrinet.synthesize.synthesized.mean_error`.
+        half_width_90_hu: mean of the half width of the interval around a voxel's value that holds
+            the truth in 90 % of all cases, HU; likewise.
     """
 
     source: int | None = None
@@ -34,6 +39,8 @@ class Provenance:
     neighbours: tuple[int, int] | None = None
     t: float = 0.0
     flag: str = ""
+    expected_error_hu: float | None = None
+    half_width_90_hu: float | None = None
 
     @property
     def is_synthetic(self) -> bool:
@@ -195,6 +202,36 @@ class ObservedSource(WrappedSource):
 
 
 @dataclass(frozen=True, eq=False)
+class Uncertainty:
+    """How far each voxel of a volume can be trusted; zero in original slices.
+
+    Attributes:
+        expected_error: expected absolute error, shape (slice, row, column), HU, float32; read-only.
+        half_width_90: half width of the interval around a voxel's value that holds the truth in
+            90 % of all cases, of the same shape, HU, float32; read-only.
+
+    Raises:
+        InputError: if shapes or dtypes are others.
+    """
+
+    expected_error: VolumeArray
+    half_width_90: VolumeArray
+
+    def __post_init__(self) -> None:
+        for name in ("expected_error", "half_width_90"):
+            array = np.asarray(getattr(self, name)).view()
+            if array.ndim != 3 or array.dtype != FLOAT32:
+                raise InputError(f"{name} is float32 in three axes, got {array.dtype}")
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+        if self.expected_error.shape != self.half_width_90.shape:
+            raise InputError(
+                f"expected_error has shape {self.expected_error.shape}, half_width_90 "
+                f"{self.half_width_90.shape}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A CT volume in memory.
 
@@ -204,6 +241,7 @@ class Volume:
         provenance: one entry a slice.
         padding_hu: the value of voxels outside the field of view, or None.
         info: what the reader found out.
+        uncertainty: how far each voxel can be trusted, or None if nothing was asked or is known.
 
     Raises:
         InputError: if shape, dtype and number of provenance entries contradict each other.
@@ -214,6 +252,7 @@ class Volume:
     provenance: tuple[Provenance, ...] = ()
     padding_hu: float | None = None
     info: SourceInfo = field(default_factory=SourceInfo)
+    uncertainty: Uncertainty | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -231,6 +270,11 @@ class Volume:
             object.__setattr__(self, "provenance", originals)
         if len(self.provenance) != len(array):
             raise InputError(f"{len(self.provenance)} provenance entries for {len(array)} slices")
+        if self.uncertainty and self.uncertainty.expected_error.shape != array.shape:
+            raise InputError(
+                f"the uncertainty's shape is {self.uncertainty.expected_error.shape}, the array's "
+                f"{array.shape}"
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -268,4 +312,5 @@ class Volume:
             provenance=self.provenance,
             padding_hu=self.padding_hu,
             info=self.info,
+            uncertainty=self.uncertainty,
         )

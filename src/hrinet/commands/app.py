@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import hrinet
-from hrinet.commands import demo, doctor, info, interpolate, manifest, train
+from hrinet.commands import demo, doctor, explore, info, interpolate, manifest, models, train
 from hrinet.errors import HrinetError
 
 app = typer.Typer(
@@ -29,8 +29,11 @@ app.command("interpolate", short_help="Fill the gaps of a scan; the main job.")(
     interpolate.interpolate
 )
 app.command("info", short_help="Show what is in an input and what would be done.")(info.info)
+app.command("models", short_help="List the methods and their weights.")(models.models)
 app.command("train", short_help="Train a network of the family, resumable.")(train.train)
 app.command("manifest", short_help="List scans for training, split by patient.")(manifest.manifest)
+app.command("explore", short_help="Draw what a trained network has learnt.")(explore.explore)
+app.command("curves", short_help="Draw the learning curves of trainings.")(explore.curves)
 app.command("demo", short_help="The whole path on a built-in phantom, offline.")(demo.demo)
 app.command("doctor", short_help="Check the installation and the machine's speed.")(doctor.doctor)
 

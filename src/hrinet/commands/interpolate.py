@@ -36,6 +36,12 @@ def interpolate(
         typer.Option(metavar="N", help="Divide every gap of usual width into N instead."),
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help=method_help())] = AUTO,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Weights that 'hrinet train' made, instead of a --method."
+        ),
+    ] = None,
     label: Annotated[
         bool, typer.Option("--label", help="The input is a segmentation: voxels are ids.")
     ] = False,
@@ -78,6 +84,14 @@ def interpolate(
     preview: Annotated[
         Path | None, typer.Option(metavar="PNG", help="Also draw before and after.")
     ] = None,
+    uncertainty: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also write the expected absolute error of every voxel, HU, and beside it half "
+            "the width of the 90 % interval; needs a method that estimates its error.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="JSON", help="Also write what was done.")
     ] = None,
@@ -85,8 +99,15 @@ def interpolate(
         bool, typer.Option("--overwrite", help="Replace existing output files.")
     ] = False,
     threads: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Gaps computed at the same time.")
+        int | None, typer.Option(min=1, metavar="N", help="Cores to use; by default all.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|f32|bf16",
+            help="Of a network's arithmetic; auto is bf16 where that changes nothing.",
+        ),
+    ] = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -119,10 +140,20 @@ def interpolate(
         result = pipeline.interpolate_file(
             input_path,
             pipeline.Outputs(
-                volume=output_path, preview=preview, report=report, overwrite=overwrite
+                volume=output_path,
+                preview=preview,
+                uncertainty=uncertainty,
+                report=report,
+                overwrite=overwrite,
             ),
             job.Options(
-                request=request, method=method, label=label, untilt=untilt, threads=threads
+                request=request,
+                method=method,
+                weights=weights,
+                label=label,
+                untilt=untilt,
+                threads=threads,
+                precision=job.parse_precision(precision),
             ),
             series=series,
             progress=progress,

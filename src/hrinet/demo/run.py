@@ -14,7 +14,7 @@ from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan, read, write
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate_file
-from hrinet.synthesize.registry import METHODS
+from hrinet.synthesize.registry import ranked_methods
 
 _SPACING_MM = 5.0
 _SLICES = 56
@@ -49,8 +49,9 @@ def run_demo(folder: Path, *, progress: Callable[[int, int], None] | None = None
 
     results: dict[str, Any] = {}
     truth: dict[float, np.ndarray] = {}
-    for method in METHODS:
-        is_best = method is METHODS[-1]
+    methods = ranked_methods()
+    for method in methods:
+        is_best = method is methods[-1]
         output = folder / f"{method.name}.nii.gz"
         report = interpolate_file(
             scan,

@@ -21,10 +21,22 @@ NOTICE = "Synthetic slices are computed from their neighbours, not measured. Not
 
 def sidecar_path(output: Path) -> Path:
     """``scan.nii.gz`` -> ``scan.json``, in the same folder."""
+    stem, _ = _parts(output)
+    return output.with_name(f"{stem}.json")
+
+
+def half_width_path(expected_error: Path) -> Path:
+    """``error.nii.gz`` -> ``error-half-width-90.nii.gz``, in the same folder."""
+    stem, suffix = _parts(expected_error)
+    return expected_error.with_name(f"{stem}-half-width-90{suffix}")
+
+
+def _parts(path: Path) -> tuple[str, str]:
+    """Name without suffix, and the suffix (``.nii.gz`` whole) as it is written."""
     from hrinet.io.formats import volume_suffix
 
-    suffix = volume_suffix(output) or output.suffix
-    return output.with_name(output.name[: len(output.name) - len(suffix)] + ".json")
+    length = len(volume_suffix(path) or path.suffix)
+    return path.name[: len(path.name) - length], path.name[len(path.name) - length :]
 
 
 def schema() -> dict[str, Any]:
@@ -94,18 +106,30 @@ def sidecar(
 
 def _slice_entry(index: int, position_mm: float, entry: Provenance) -> dict[str, Any]:
     common = {"index": index, "position_mm": round(position_mm, 6)}
+    error = _error_entry(entry)
     if not entry.is_synthetic:
-        return {**common, "kind": "original", "source": entry.source, "source_id": entry.source_id}
+        kept = {"kind": "original", "source": entry.source, "source_id": entry.source_id}
+        return {**common, **kept, **error}
     described: dict[str, Any] = {
         **common,
         "kind": "synthetic",
         "method": entry.method,
         "t": round(entry.t, 9),
         "neighbours": list(entry.neighbours or ()),
+        **error,
     }
     if entry.flag:
         described["flag"] = entry.flag
     return described
+
+
+def _error_entry(entry: Provenance) -> dict[str, float]:
+    if entry.expected_error_hu is None or entry.half_width_90_hu is None:
+        return {}
+    return {
+        "expected_error_hu": round(entry.expected_error_hu, 3),
+        "half_width_90_hu": round(entry.half_width_90_hu, 3),
+    }
 
 
 def write_sidecar(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from hrinet.types import SliceArray
@@ -25,3 +27,14 @@ class VolumeSink(Protocol):
     def abort(self) -> None:
         """Release the file handle without finishing; the caller removes the file."""
         ...
+
+
+@contextmanager
+def finishing(sink: VolumeSink) -> Iterator[VolumeSink]:
+    """Close a sink at the end of the context, or abort it if that ends with an exception."""
+    try:
+        yield sink
+        sink.close()
+    except BaseException:
+        sink.abort()
+        raise

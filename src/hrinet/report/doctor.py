@@ -40,11 +40,14 @@ _SYNTAXES = {
 
 
 def examine() -> dict[str, Any]:
-    """Versions, decoders, cores, memory, and seconds a slice of every method.
+    """Versions, decoders, cores, memory, methods, and seconds a slice of those installed.
 
     Returns:
-        A JSON object; ``healthy`` is False if a package or decoder is missing.
+        A JSON object; ``methods`` tells what each of them lacks, ``healthy`` is False if a package
+        or decoder of the default installation is missing.
     """
+    from hrinet.synthesize.registry import METHODS
+
     packages = {name: _version(name) for name in _PACKAGES}
     decoders = _decoders()
     return {
@@ -55,6 +58,7 @@ def examine() -> dict[str, Any]:
         "memory_gb": _memory_gb(),
         "packages": packages,
         "decoders": decoders,
+        "methods": {method.name: method.missing for method in METHODS},
         "seconds_a_slice": _speed(),
         "healthy": all(packages.values()) and all(decoders.values()),
     }
@@ -88,27 +92,34 @@ def _memory_gb() -> float | None:
 
 
 def _speed() -> dict[str, float]:
-    """Time a small x4 job at 512 x 512 with every method; about five seconds in all."""
+    """Time a small x4 job at 512 x 512 with every installed method, about five seconds in all.
+
+    A network takes a second or two more, mostly to load PyTorch.
+    """
     import numpy as np
 
     from hrinet.geometry import Geometry
     from hrinet.pipeline import interpolate
-    from hrinet.synthesize.registry import METHODS
+    from hrinet.synthesize.registry import installed_methods
     from hrinet.volume import Volume
 
     generator = np.random.default_rng(0)
     coarse = generator.normal(0, 300, (4, 32, 32)).repeat(16, axis=1).repeat(16, axis=2)
-    geometry = Geometry(
-        origins=np.array([[0.0, 0.0, 5.0 * k] for k in range(4)]),
-        row_direction=np.array([1.0, 0.0, 0.0]),
-        column_direction=np.array([0.0, 1.0, 0.0]),
-        pixel_spacing=(1.0, 1.0),
-        rows=512,
-        columns=512,
-    )
-    volume = Volume(array=coarse.astype(np.int16), geometry=geometry)
+
+    def volume_of(slices: int) -> Volume:
+        geometry = Geometry(
+            origins=np.array([[0.0, 0.0, 5.0 * k] for k in range(slices)]),
+            row_direction=np.array([1.0, 0.0, 0.0]),
+            column_direction=np.array([0.0, 1.0, 0.0]),
+            pixel_spacing=(1.0, 1.0),
+            rows=512,
+            columns=512,
+        )
+        return Volume(array=coarse[:slices].astype(np.int16), geometry=geometry)
+
     seconds = {}
-    for method in METHODS:
+    for method in installed_methods():
+        volume = volume_of(4 if method.kind == "classical" else 3)
         interpolate(volume, factor=2, method=method.name)
         started = time.perf_counter()
         result = interpolate(volume, factor=4, method=method.name)
@@ -119,7 +130,7 @@ def _speed() -> dict[str, float]:
 
 def describe_checkup(checkup: Mapping[str, Any]) -> str:
     """The result of :func:`examine` in plain words."""
-    memory = checkup["memory_gb"]
+    memory, methods = checkup["memory_gb"], checkup["methods"]
     lines = [
         f"hrinet {checkup['hrinet']}, Python {checkup['python']}, {checkup['platform']}",
         f"{checkup['cores']} cores" + (f", {memory} GB of memory" if memory else ""),
@@ -133,10 +144,19 @@ def describe_checkup(checkup: Mapping[str, Any]) -> str:
             name if available else f"{name} MISSING"
             for name, available in checkup["decoders"].items()
         ),
+        "methods      " + ", ".join(name for name, lacks in methods.items() if not lacks),
+    ]
+    lacking = {lacks: [n for n in methods if methods[n] == lacks] for lacks in methods.values()}
+    lines += [
+        f"             not installed: {', '.join(names)} ({lacks})"
+        for lacks, names in lacking.items()
+        if lacks
+    ]
+    lines += [
         "",
         "speed of one synthetic 512 x 512 slice, all cores, 4 to a gap:",
     ]
-    lines += [f"  {name:<8} {s * 1000:7.1f} ms" for name, s in checkup["seconds_a_slice"].items()]
+    lines += [f"  {name:<18} {s * 1000:7.1f} ms" for name, s in checkup["seconds_a_slice"].items()]
     lines += [
         "",
         "All is well." if checkup["healthy"] else "Something is MISSING: reinstall hrinet.",

@@ -8,8 +8,8 @@ from typing import Any
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.job import Job, Options, prepare
-from hrinet.synthesize.engine import default_threads, slices_in_memory
+from hrinet.job import Job, Options, caution_notes, prepare
+from hrinet.synthesize.engine import default_threads, gaps_at_once, slices_in_memory
 from hrinet.synthesize.registry import find_method
 from hrinet.volume import SliceSource
 
@@ -88,9 +88,10 @@ def _forecast(job: Job) -> dict[str, Any]:
     rows, columns = job.geometry.rows, job.geometry.columns
     size = rows * columns / 512**2
     threads = job.options.threads or default_threads()
-    method = find_method(job.options.method)
+    gaps = gaps_at_once(job.interpolator, threads)
+    method = find_method(job.options.method, weights=job.options.weights)
     work = job.plan.synthetic_count * method.seconds_a_slice + len(job.plan.slices) * _READ_SECONDS
-    held = slices_in_memory(job.plan.slices, threads=threads)
+    held = slices_in_memory(job.plan.slices, gaps=gaps)
     return {
         "method": job.interpolator.name,
         "slices": len(job.plan.slices),
@@ -99,7 +100,10 @@ def _forecast(job: Job) -> dict[str, Any]:
         "estimated_seconds": work * size / threads,
         "estimated_peak_mb": _BASE_MB
         + held * rows * columns * job.source.dtype.itemsize / 1e6
-        + threads * method.planes_in_memory * rows * columns * 4 / 1e6,
+        + gaps * method.planes_in_memory * rows * columns * 4 / 1e6,
         "output_mb": job.output_bytes / 1e6,
-        "notes": list(job.plan.notes),
+        "notes": [
+            *job.plan.notes,
+            *caution_notes(job.interpolator, job.plan, job.source.geometry),
+        ],
     }

@@ -33,16 +33,30 @@ def describe_result(result: Mapping[str, Any]) -> str:
             "Nothing to fill: the slices are already as near as asked for; see --spacing and "
             "--factor."
         )
+    if error := result.get("uncertainty"):
+        lines.append(_error_sentence(error))
     lines += _notes(result["notes"])
     lines += _alternatives(result["alternatives"])
     if plan["flagged"]:
         lines += _notes([f"{plan['flagged']} synthetic slices are flagged in the sidecar"])
     lines.append(f"Written: {result['output']}")
     lines.append(f"Sidecar: {result['sidecar']} (which slice is original, which synthetic)")
+    if result.get("expected_error"):
+        lines.append(f"Error map: {result['expected_error']} (expected absolute error, HU)")
+        lines.append(
+            f"Interval map: {result['half_width_90']} (half width of the 90 % interval, HU)"
+        )
     if result.get("preview"):
         lines.append(f"Preview: {result['preview']}")
     lines.append("Synthetic slices are computed, not measured. Not for diagnosis.")
     return "\n".join(lines)
+
+
+def _error_sentence(error: Mapping[str, Any]) -> str:
+    return (
+        f"Expected error {_hu(error['expected_error_hu'])} on average, "
+        f"{_hu(error['worst_expected_error_hu'])} in the worst slice (#{error['worst_slice']})."
+    )
 
 
 def describe_summary(summary: Mapping[str, Any]) -> str:
@@ -126,6 +140,10 @@ def _alternatives(others: Sequence[str]) -> list[str]:
 
 def _mm(value: float) -> str:
     return f"{value:.4g} mm"
+
+
+def _hu(value: float) -> str:
+    return f"{value:.2g} HU" if value < 10 else f"{value:.0f} HU"
 
 
 def _duration(seconds: float) -> str:

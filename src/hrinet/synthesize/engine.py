@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,11 +15,13 @@ import numpy as np
 
 from hrinet.plan.plan import PlannedSlice
 from hrinet.rounding import store
-from hrinet.synthesize.interpolator import Gap, Interpolator
+from hrinet.synthesize.interpolator import Estimating, Gap, Interpolator, Multithreaded
+from hrinet.synthesize.padding import without_padding
+from hrinet.synthesize.synthesized import NO_ERROR, ErrorMaps, Synthesized, mean_error
+from hrinet.synthesize.trial import prove
 from hrinet.types import SliceArray, VolumeArray
 from hrinet.volume import SliceSource
 
-_AIR_HU = -1024.0
 _CONTEXT = 1
 """Slices beyond each side of the gap that an interpolator sees."""
 
@@ -52,43 +54,51 @@ def synthesize(
     *,
     threads: int | None = None,
     masks_padding: bool = True,
+    wants_maps: bool = False,
     out: VolumeArray | None = None,
-) -> Iterator[tuple[PlannedSlice, SliceArray]]:
+) -> Iterator[Synthesized]:
     """Yield the planned slices in order.
 
-    Originals are handed through untouched. Gaps are computed in parallel, ``threads + 1`` ahead at
-    the most, so that memory holds about ``(threads + 1) * (slices a gap + 1) + 4`` slices however
-    many there are in all.
+    Originals are handed through untouched. With G gaps computed in parallel, one a core unless the
+    interpolator wishes otherwise, G + 1 are ahead at the most, so that memory holds about
+    ``(G + 1) * (slices a gap + 1) + 4`` slices however many there are in all. Error maps, if
+    wanted, are held in addition: two float32 planes for every synthetic slice among them.
 
     Args:
         source: where the original slices come from.
         planned: the output slices, in order.
         interpolator: the method.
-        threads: gaps computed at the same time; by default one a core.
+        threads: cores to use; by default all.
         masks_padding: keep voxels outside the field of view (``source.padding_hu``) from bleeding
             into their surroundings; off for label maps.
+        wants_maps: hand the error over voxel by voxel if the interpolator estimates it; by default
+            only its mean over each slice.
         out: where to put the slices, shape (planned slice, row, column), of ``source.dtype``; by
             default every slice gets memory of its own.
 
     Yields:
-        The planned slice and its values, shape (row, column), of ``source.dtype``.
+        The planned slice, its values and their estimated error, which is zero in originals and
+        where padding was put back.
 
     Raises:
         InputError: if a source slice cannot be decoded.
         RangeExceededError: if a source slice does not fit ``source.dtype``.
     """
     threads = threads or default_threads()
+    gaps = gaps_at_once(interpolator, threads)
     jobs = _jobs(planned)
     padding = source.padding_hu if masks_padding else None
     readers = ThreadPoolExecutor(1 if source.is_sequential else threads, "hrinet-read")
-    workers = ThreadPoolExecutor(threads, "hrinet-synthesize")
+    workers = ThreadPoolExecutor(gaps, "hrinet-synthesize")
     slices: dict[int, Future[SliceArray]] = {}
-    running: deque[tuple[_Job, Future[Sequence[SliceArray]]]] = deque()
+    running: deque[Future[Sequence[Synthesized]]] = deque()
     todo = deque(jobs)
-    with _single_threaded_opencv():
+    with _single_threaded_opencv(), _ready(interpolator, gaps, threads) as ready:
         try:
+            if any(not entry.is_original for entry in planned):
+                prove(ready, source, padding=padding)
             while todo or running:
-                while todo and len(running) <= threads:
+                while todo and len(running) <= gaps:
                     job = todo.popleft()
                     indices = job.needs(len(source.geometry))
                     for index in indices:
@@ -96,16 +106,29 @@ def synthesize(
                             slices[index] = readers.submit(source.read_slice, index)
                     inputs = {index: slices[index] for index in indices}
                     places = None if out is None else out[job.first : job.first + len(job.planned)]
-                    future = workers.submit(
-                        _compute, job, inputs, source, interpolator, padding, places
-                    )
-                    running.append((job, future))
+                    task = _Task(job, inputs, source, ready, padding, places, wants_maps)
+                    running.append(workers.submit(task.run))
                     _forget(slices, todo, len(source.geometry))
-                job, future = running.popleft()
-                yield from zip(job.planned, future.result(), strict=True)
+                yield from running.popleft().result()
         finally:
             readers.shutdown(wait=True, cancel_futures=True)
             workers.shutdown(wait=True, cancel_futures=True)
+
+
+def gaps_at_once(interpolator: Interpolator, threads: int) -> int:
+    """Number of gaps that :func:`synthesize` computes at the same time with so many cores."""
+    if isinstance(interpolator, Multithreaded):
+        return min(max(1, interpolator.gaps_at_once(threads)), threads)
+    return threads
+
+
+def _ready(
+    interpolator: Interpolator, gaps: int, threads: int
+) -> AbstractContextManager[Interpolator]:
+    """The interpolator, prepared for one job of so many gaps at a time on so many cores in all."""
+    if isinstance(interpolator, Multithreaded):
+        return interpolator.using(gaps=gaps, threads=max(1, round(threads / gaps)))
+    return nullcontext(interpolator)
 
 
 def _jobs(planned: Sequence[PlannedSlice]) -> list[_Job]:
@@ -118,10 +141,15 @@ def _jobs(planned: Sequence[PlannedSlice]) -> list[_Job]:
     return jobs
 
 
-def slices_in_memory(planned: Sequence[PlannedSlice], *, threads: int) -> int:
-    """Most slices that :func:`synthesize` holds at a time: a bound for estimates."""
+def slices_in_memory(planned: Sequence[PlannedSlice], *, gaps: int) -> int:
+    """Most slices that :func:`synthesize` holds at a time: a bound for estimates.
+
+    Args:
+        planned: the output slices.
+        gaps: computed at the same time; see :func:`gaps_at_once`.
+    """
     largest = max((len(list(group)) for _, group in groupby(planned, lambda s: s.left)), default=0)
-    return (threads + 1) * (largest + 1) + 2 * _CONTEXT + 2
+    return (gaps + 1) * (largest + 1) + 2 * _CONTEXT + 2
 
 
 def _forget(slices: dict[int, Future[SliceArray]], todo: deque[_Job], count: int) -> None:
@@ -131,55 +159,89 @@ def _forget(slices: dict[int, Future[SliceArray]], todo: deque[_Job], count: int
         del slices[index]
 
 
-def _compute(
-    job: _Job,
-    inputs: dict[int, Future[SliceArray]],
-    source: SliceSource,
-    interpolator: Interpolator,
-    padding: float | None,
-    places: VolumeArray | None,
-) -> Sequence[SliceArray]:
-    """Fill ``places`` (or new arrays) with the slices of one job."""
-    arrays = {index: future.result() for index, future in inputs.items()}
-    if places is None and all(planned.is_original for planned in job.planned):
-        return [arrays[job.left]] * len(job.planned)
-    outputs = (
-        list(places)
-        if places is not None
-        else [np.empty(arrays[job.left].shape, source.dtype) for _ in job.planned]
-    )
-    seen = arrays
-    masks = {}
-    if padding is not None:
-        masks = {index: arrays[index] == padding for index in inputs}
-        seen = {index: _without_padding(values, padding) for index, values in arrays.items()}
-    geometry = source.geometry
-    synthetic = [planned.t for planned in job.planned if not planned.is_original]
-    gap = Gap(
-        slices=tuple(seen.values()),
-        positions_mm=tuple(float(geometry.positions_mm[index]) for index in arrays),
-        left=job.left - next(iter(arrays)),
-        pixel_spacing_mm=geometry.pixel_spacing,
-        slice_thickness_mm=geometry.slice_thickness,
-    )
-    results = interpolator.synthesize(gap, synthetic) if synthetic else iter(())
-    for planned, output in zip(job.planned, outputs, strict=True):
-        if planned.is_original:
-            output[...] = arrays[job.left]
-            continue
-        store(next(results), output)
-        if masks:
-            # Outside the field of view on the nearer side means outside here.
-            nearer = job.left if planned.t <= 0.5 else job.left + 1
-            output[masks[nearer]] = padding
-    return outputs
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """One job with all that it takes."""
 
+    job: _Job
+    inputs: dict[int, Future[SliceArray]]
+    source: SliceSource
+    interpolator: Interpolator
+    padding: float | None
+    places: VolumeArray | None
+    wants_maps: bool
 
-def _without_padding(values: SliceArray, padding: float) -> SliceArray:
-    mask = values == padding
-    if not mask.any():
-        return values
-    return np.where(mask, values.dtype.type(_AIR_HU), values)
+    def run(self) -> Sequence[Synthesized]:
+        """Fill ``places`` (or new arrays) with the slices."""
+        job, padding = self.job, self.padding
+        arrays = {index: future.result() for index, future in self.inputs.items()}
+        original = arrays[job.left]
+        if self.places is None and all(planned.is_original for planned in job.planned):
+            return [self._original(planned, original) for planned in job.planned]
+        outputs = (
+            list(self.places)
+            if self.places is not None
+            else [np.empty(original.shape, self.source.dtype) for _ in job.planned]
+        )
+        seen = arrays
+        masks = {}
+        if padding is not None:
+            masks = {index: arrays[index] == padding for index in arrays}
+            seen = {index: without_padding(values, padding) for index, values in arrays.items()}
+        results = self._results(seen)
+        made = []
+        for planned, output in zip(job.planned, outputs, strict=True):
+            if planned.is_original:
+                output[...] = original
+                made.append(self._original(planned, output))
+                continue
+            values, maps = next(results)
+            store(values, output)
+            if masks:
+                # Outside the field of view on the nearer side means outside here.
+                outside = masks[job.left if planned.t <= 0.5 else job.left + 1]
+                output[outside] = padding
+                for one in maps or ():
+                    one[outside] = 0.0
+            made.append(self._synthetic(planned, output, maps))
+        return made
+
+    def _results(
+        self, arrays: dict[int, SliceArray]
+    ) -> Iterator[tuple[SliceArray, ErrorMaps | None]]:
+        """What the interpolator makes of the slices, with error maps of one's own."""
+        job, geometry = self.job, self.source.geometry
+        t = [planned.t for planned in job.planned if not planned.is_original]
+        if not t:
+            return
+        gap = Gap(
+            slices=tuple(arrays.values()),
+            positions_mm=tuple(float(geometry.positions_mm[index]) for index in arrays),
+            left=job.left - next(iter(arrays)),
+            pixel_spacing_mm=geometry.pixel_spacing,
+            slice_thickness_mm=geometry.slice_thickness,
+        )
+        if isinstance(self.interpolator, Estimating):
+            for values, *maps in self.interpolator.synthesize_with_error(gap, t):
+                yield values, ErrorMaps(*(np.array(one, np.float32) for one in maps))
+        else:
+            for values in self.interpolator.synthesize(gap, t):
+                yield values, None
+
+    def _original(self, planned: PlannedSlice, values: SliceArray) -> Synthesized:
+        if not isinstance(self.interpolator, Estimating):
+            return Synthesized(planned, values)
+        nothing = np.broadcast_to(np.float32(0), values.shape)  # Takes no memory.
+        maps = ErrorMaps(nothing, nothing) if self.wants_maps else None
+        return Synthesized(planned, values, NO_ERROR, maps)
+
+    def _synthetic(
+        self, planned: PlannedSlice, values: SliceArray, maps: ErrorMaps | None
+    ) -> Synthesized:
+        if maps is None:
+            return Synthesized(planned, values)
+        error = mean_error(values, maps)
+        return Synthesized(planned, values, error, maps if self.wants_maps else None)
 
 
 @contextmanager

@@ -2,66 +2,218 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hrinet.errors import RequestError
+from hrinet.weights import packaged_weights
 
 if TYPE_CHECKING:  # The command line lists the methods without loading NumPy.
     from hrinet.synthesize.interpolator import Interpolator
 
+Kind: TypeAlias = Literal["classical", "family", "network"]
+"""Computed by a formula, by a generator of the family, or by the network of this package."""
 
-@dataclass(frozen=True, slots=True)
+Precision: TypeAlias = Literal["auto", "f32", "bf16"]
+"""Of a network's arithmetic; "auto" is bf16 where the processor has it and nothing changes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """An entry of the registry.
 
     Attributes:
         name: what the user types.
         summary: one line for ``--help`` and the documentation.
+        kind: what it is.
+        rank: of what is installed, ``auto`` takes the highest; never one without.
         seconds_a_slice: rough time of one core for a synthetic 512 x 512 slice, for estimates.
         planes_in_memory: rough number of float32 planes that one gap takes, for estimates.
+        modules: Python modules that it needs beyond those of the default installation.
+        extra: of the package; it installs them.
+        weights: those in the package that it needs, or None.
         build: makes the interpolator; imports what it needs when called.
+        precisions: that it can compute in.
     """
 
     name: str
     summary: str
+    kind: Kind
+    rank: int | None
     seconds_a_slice: float
     planes_in_memory: int
-    build: Callable[[], Interpolator]
+    build: Callable[[Precision], Interpolator]
+    precisions: tuple[Precision, ...] = ("auto", "f32")
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+    weights: Path | None = None
+
+    @property
+    def missing(self) -> str:
+        """What keeps it from running and what to do; empty if it is ready."""
+        absent = [name for name in self.modules if importlib.util.find_spec(name) is None]
+        if absent:
+            package = f"'hrinet[{self.extra}]'" if self.extra else " ".join(absent)
+            return f"needs {' and '.join(absent)}: pip install {package}"
+        if self.weights is not None and not self.weights.is_file():
+            return "has no weights in this installation: pass --weights FILE"
+        return ""
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it is ready to run."""
+        return not self.missing
+
+    def make(self, *, precision: Precision = "auto") -> Interpolator:
+        """Make the interpolator.
+
+        Args:
+            precision: of the arithmetic.
+
+        Raises:
+            RequestError: if something is missing, or it does not have the precision.
+            InputError: if its weights are damaged.
+        """
+        if self.missing:
+            raise RequestError(f"method {self.name!r} {self.missing}")
+        if precision not in self.precisions:
+            raise RequestError(
+                f"method {self.name!r} cannot compute in {precision}; "
+                f"choose one of {', '.join(self.precisions)}"
+            )
+        return self.build(precision)
 
 
-def _repeat() -> Interpolator:
+def _repeat(precision: Precision) -> Interpolator:
     from hrinet.synthesize.repeat import Repeat
 
     return Repeat()
 
 
-def _linear() -> Interpolator:
+def _linear(precision: Precision) -> Interpolator:
     from hrinet.synthesize.linear import Linear
 
     return Linear()
 
 
-def _cubic() -> Interpolator:
+def _cubic(precision: Precision) -> Interpolator:
     from hrinet.synthesize.cubic import Cubic
 
     return Cubic()
 
 
-def _flow() -> Interpolator:
+def _flow(precision: Precision) -> Interpolator:
     from hrinet.synthesize.flow import Flow
 
     return Flow()
 
 
+def _hrinet_flow(weights: Path, precision: Precision) -> Interpolator:
+    from hrinet.synthesize.hrinet_flow import HrinetFlow
+    from hrinet.weights.flow import load_flow
+
+    return HrinetFlow(load_flow(weights), precision=precision)
+
+
+def _generator(weights: Path, precision: Precision) -> Interpolator:
+    from hrinet.synthesize.family import Family
+    from hrinet.weights.generator import load_generator
+
+    return Family(load_generator(weights))
+
+
+def _classical(
+    name: str,
+    summary: str,
+    build: Callable[[Precision], Interpolator],
+    *,
+    rank: int,
+    seconds_a_slice: float,
+    planes_in_memory: int,
+) -> Method:
+    return Method(
+        name=name,
+        summary=summary,
+        kind="classical",
+        rank=rank,
+        seconds_a_slice=seconds_a_slice,
+        planes_in_memory=planes_in_memory,
+        build=build,
+    )
+
+
+def _family(name: str, summary: str) -> Method:
+    weights = packaged_weights(name)
+    return Method(
+        name=name,
+        summary=summary,
+        kind="family",
+        rank=None,
+        seconds_a_slice=0.2,
+        planes_in_memory=100,
+        build=partial(_generator, weights),
+        modules=("torch", "safetensors"),
+        extra="torch",
+        weights=weights,
+    )
+
+
 METHODS: tuple[Method, ...] = (
-    Method("repeat", "copy the nearest slice (no interpolation)", 0.0005, 0, _repeat),
-    Method("linear", "blend the two neighbouring slices", 0.001, 1, _linear),
-    Method("cubic", "Catmull-Rom through four slices at their true positions", 0.002, 2, _cubic),
-    Method("flow", "optical flow and fitted taps over four slices", 0.06, 24, _flow),
+    _classical(
+        "repeat",
+        "copy the nearest slice (no interpolation)",
+        _repeat,
+        rank=0,
+        seconds_a_slice=0.0005,
+        planes_in_memory=0,
+    ),
+    _classical(
+        "linear",
+        "blend the two neighbouring slices",
+        _linear,
+        rank=1,
+        seconds_a_slice=0.001,
+        planes_in_memory=1,
+    ),
+    _classical(
+        "cubic",
+        "Catmull-Rom through four slices at their true positions",
+        _cubic,
+        rank=2,
+        seconds_a_slice=0.002,
+        planes_in_memory=2,
+    ),
+    _classical(
+        "flow",
+        "optical flow and fitted taps over four slices",
+        _flow,
+        rank=3,
+        seconds_a_slice=0.06,
+        planes_in_memory=24,
+    ),
+    Method(
+        name="hrinet-flow",
+        summary="motion-compensated taps weighed by a network, which also estimates its error",
+        kind="network",
+        rank=4,
+        seconds_a_slice=0.2,
+        planes_in_memory=150,
+        build=partial(_hrinet_flow, packaged_weights("hrinet-flow")),
+        precisions=("auto", "f32", "bf16"),
+        modules=("openvino",),
+        weights=packaged_weights("hrinet-flow"),
+    ),
+    _family("ae", "trained autoencoder, feature maps mixed at one size"),
+    _family("acai", "ae trained with critic D1"),
+    _family("hrinet-patchgan", "feature maps mixed at three sizes, trained with D1 and PatchGAN"),
+    _family("hrinet-mse", "hrinet-patchgan trained on runs of slices too"),
+    _family("hrinet-perceptual", "hrinet-mse trained with a perceptual loss"),
 )
-"""From the plainest to the best."""
+"""Those that ``auto`` ranks from the plainest to the best, then the others."""
 
 AUTO = "auto"
 
@@ -71,29 +223,79 @@ def method_names() -> tuple[str, ...]:
     return (AUTO, *(method.name for method in METHODS))
 
 
+def installed_methods() -> tuple[Method, ...]:
+    """Those that are ready to run."""
+    return tuple(method for method in METHODS if method.is_installed)
+
+
+def ranked_methods() -> tuple[Method, ...]:
+    """Those that are ready to run and that ``auto`` chooses from, the best last."""
+    ranked = [(method.rank, method) for method in METHODS if method.rank is not None]
+    ranked.sort(key=lambda entry: entry[0])
+    return tuple(method for _, method in ranked if method.is_installed)
+
+
 def method_help() -> str:
     """The methods in one sentence, for ``--help``."""
     listed = "; ".join(f"{method.name}: {method.summary}" for method in METHODS)
-    return f"{AUTO} (the best installed, {METHODS[-1].name}); {listed}."
+    return f"{AUTO} (the best installed, {ranked_methods()[-1].name}); {listed}."
 
 
-def find_method(name: str) -> Method:
+def find_method(name: str = AUTO, *, weights: Path | None = None) -> Method:
     """Look a method up.
 
     Args:
-        name: one of :func:`method_names`; ``auto`` is the best that is installed.
+        name: one of :func:`method_names`; ``auto`` is the best that is installed, or the one that
+            ``weights`` makes.
+        weights: of a generator that one trained oneself; the method's name is the one in the JSON
+            beside them.
 
     Raises:
-        RequestError: if there is no such method.
+        RequestError: if there is no such method, or the weights are another's.
+        InputError: if the JSON is missing or damaged.
     """
+    if weights is not None:
+        return _trained_method(name, weights)
     if name == AUTO:
-        return METHODS[-1]
+        return ranked_methods()[-1]
     for method in METHODS:
         if method.name == name:
             return method
     raise RequestError(f"no method {name!r}; choose one of {', '.join(method_names())}")
 
 
-def build_interpolator(name: str = AUTO) -> Interpolator:
-    """Make a method ready to use; see :func:`find_method`."""
-    return find_method(name).build()
+def _trained_method(name: str, weights: Path) -> Method:
+    from hrinet.weights.description import read_description
+
+    description = read_description(weights)
+    found = description.name
+    if name not in (AUTO, found):
+        raise RequestError(
+            f"{weights}: holds weights of {found!r}, which --method {name} contradicts; leave "
+            "--method out"
+        )
+    summary = "weights of one's own"
+    if "reach_px" in description.model:  # hrinet.networks.flow_net
+        like_it = replace(find_method("hrinet-flow"), name=found, summary=summary, rank=None)
+        return replace(like_it, weights=None, build=partial(_hrinet_flow, weights))
+    return replace(_family(found, summary), weights=None, build=partial(_generator, weights))
+
+
+def build_interpolator(
+    name: str = AUTO, *, weights: Path | None = None, precision: Precision = "auto"
+) -> Interpolator:
+    """Make a method ready to use; see :func:`find_method` and :meth:`Method.make`."""
+    return find_method(name, weights=weights).make(precision=precision)
+
+
+def second_best(name: str = AUTO) -> str | None:
+    """A sentence if ``auto`` has to do without the best method, or None.
+
+    Args:
+        name: that was asked for.
+    """
+    ranked = [method for method in METHODS if method.rank is not None]
+    best = max(ranked, key=lambda method: method.rank or 0)
+    if name != AUTO or best.is_installed:
+        return None
+    return f"used {ranked_methods()[-1].name}, because {best.name} {best.missing}"

@@ -1,0 +1,224 @@
+"""hrinet-flow: seconds a slice, share of the processor's own speed, memory, side by side.
+
+Run: python benchmarks/network.py
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+from common import ct, machine, publish, table
+
+import hrinet
+from hrinet.geometry import Geometry
+from hrinet.pipeline import Outputs, interpolate, interpolate_file
+from hrinet.synthesize.engine import default_threads
+from hrinet.weights import packaged_weights
+from hrinet.weights.flow import load_flow
+
+ROUNDS = 3
+FACTORS = (2, 4, 6)
+
+
+def gemm_gflops() -> float:
+    """The rate of a large float32 matrix product on all cores."""
+    a = np.random.default_rng(0).random((2048, 2048), np.float32)
+    a @ a
+    started = time.perf_counter()
+    for _ in range(4):
+        a @ a
+    return 4 * 2 * 2048**3 / (time.perf_counter() - started) / 1e9
+
+
+def graph_gflop(side: int) -> tuple[float, float]:
+    """Floating-point operations of the convolutions: once a gap, and once a slice."""
+    import openvino
+
+    models = load_flow(packaged_weights("hrinet-flow")).of_size(openvino.Core(), side, side)
+    totals = []
+    for model in models:
+        total = 0.0
+        for node in model.get_ops():
+            if node.get_type_name() == "Convolution":
+                kernel, made = node.input_value(1).get_shape(), node.output(0).get_shape()
+                total += 2.0 * np.prod(made) * np.prod(kernel[1:])
+        totals.append(total / 1e9)
+    return totals[0], totals[1]
+
+
+def torch_eager(volume: hrinet.Volume, factor: int) -> float:
+    """Seconds a synthetic slice in PyTorch, channels last, on all cores."""
+    import torch
+
+    from hrinet.networks.flow_net import FlowNet, FlowNetConfig, Gaps
+    from hrinet.weights.files import read_weights
+
+    tensors, description = read_weights(packaged_weights("hrinet-flow"))
+    network = FlowNet(FlowNetConfig(**description.model))
+    network.load_state_dict(tensors)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.set_num_threads(default_threads())
+    slices = torch.from_numpy(volume.array[10:14].astype(np.float32))[None]
+    gaps = Gaps(slices, torch.tensor([[-1.0, 0.0, 1.0, 2.0]]), torch.tensor([0.5]))
+    weights = torch.tensor([[-0.0625, 0.5625, 0.5625, -0.0625]])
+
+    def gap() -> None:
+        with torch.inference_mode():
+            context = network.encoder(slices)
+            for inner in range(1, factor):
+                network.decoder(gaps, context, torch.tensor([inner / factor]), weights)
+
+    gap()
+    started = time.perf_counter()
+    for _ in range(3):
+        gap()
+    return (time.perf_counter() - started) / 3 / (factor - 1)
+
+
+def timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def contenders(volume: hrinet.Volume, factor: int) -> Iterator[tuple[str, Callable[[], float]]]:
+    made = (len(volume) - 1) * (factor - 1)
+    few = volume_of(volume, 17)
+    few_made = (len(few) - 1) * (factor - 1)
+    yield "cubic", lambda: timed(lambda: interpolate(volume, factor=factor, method="cubic")) / made
+    for method in ("flow", "hrinet-flow"):
+        yield (
+            method,
+            lambda m=method: timed(lambda: interpolate(few, factor=factor, method=m)) / few_made,
+        )
+    if importlib.util.find_spec("torch"):
+        yield "hrinet-flow, PyTorch eager", lambda: torch_eager(volume, factor)
+
+
+def volume_of(volume: hrinet.Volume, count: int) -> hrinet.Volume:
+    g = volume.geometry
+    geometry = Geometry(
+        origins=g.origins[:count],
+        row_direction=g.row_direction,
+        column_direction=g.column_direction,
+        pixel_spacing=g.pixel_spacing,
+        rows=g.rows,
+        columns=g.columns,
+        slice_thickness=g.slice_thickness,
+    )
+    return hrinet.Volume(array=volume.array[:count], geometry=geometry)
+
+
+def side_by_side(volume: hrinet.Volume) -> str:
+    a_gap, a_slice = graph_gflop(512)
+    rows = []
+    for factor in FACTORS:
+        work = a_slice + a_gap / (factor - 1)
+        found: dict[str, list[float]] = {}
+        rates = []
+        for _ in range(ROUNDS):
+            rates.append(gemm_gflops())
+            for name, run in contenders(volume, factor):
+                found.setdefault(name, []).append(run())
+        gemm = median(rates)
+        base = median(found["cubic"])
+        for name, seconds in found.items():
+            t = median(seconds)
+            share = f"{work / t:.0f} ({100 * work / t / gemm:.0f} %)" if "hrinet" in name else ""
+            rows.append([f"x{factor} {name}", f"{t:.4f}", f"{t / base:.1f}", share])
+        rows.append([f"x{factor} float32 matrix product", "", "", f"{gemm:.0f} (100 %)"])
+    head = ("factor, method", "s a slice", "ratio to cubic", "GFLOP/s")
+    return (
+        f"Convolutions of hrinet-flow: {a_gap:.1f} GFLOP a gap, {a_slice:.1f} GFLOP a slice.\n\n"
+        + table(head, rows)
+    )
+
+
+_PEAK = """
+import sys
+from common import ct, peak_mb
+import hrinet
+from network import volume_of
+from hrinet.pipeline import interpolate
+volume = volume_of(hrinet.read(ct("test/lidc_0001")), 17)
+before = peak_mb()
+interpolate(volume, factor=4, method=sys.argv[1], threads=int(sys.argv[2]))
+print(peak_mb() - before)
+"""
+
+
+def peaks() -> str:
+    rows = []
+    for method, threads in (("cubic", 2), ("flow", 2), ("hrinet-flow", 1), ("hrinet-flow", 2)):
+        output = subprocess.run(
+            [sys.executable, "-c", _PEAK, method, str(threads)],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).resolve().parent,
+        )
+        rows.append([method, threads, f"{float(output.stdout.split()[-1]):.0f}"])
+    return table(("17 slices at x4, in memory", "threads", "MB beyond the volume read"), rows)
+
+
+def whole_command(volume: hrinet.Volume) -> str:
+    """A DICOM series of 100 slices to isotropic voxels, against the synthesis alone."""
+    import shutil
+
+    with tempfile.TemporaryDirectory() as folder:
+        series = Path(folder) / "series"
+        series.mkdir()
+        for path in sorted(ct("test/lidc_0001").iterdir())[:100]:
+            shutil.copyfile(path, series / path.name)
+        few = hrinet.read(series)
+        whole = timed(
+            lambda: interpolate_file(
+                series, Outputs(volume=Path(folder) / "out.nii.gz", overwrite=True)
+            )
+        )
+        alone = timed(lambda: interpolate(few))
+        made = len(interpolate(few, method="linear")) - len(few)
+    return table(
+        (f"{len(few)} slices, {made} synthetic", "s", "ratio"),
+        [
+            ["synthesis in memory", f"{alone:.1f}", "1.00"],
+            ["read, synthesize, write .nii.gz", f"{whole:.1f}", f"{whole / alone:.2f}"],
+        ],
+    )
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    volume = hrinet.read(ct("test/lidc_0001"))
+    text = "\n".join(
+        [
+            "# Speed and memory of hrinet-flow",
+            "",
+            f"Machine: {machine()}. Command: `python benchmarks/network.py`.",
+            "",
+            "512 x 512 slices of a chest scan, float32, all cores; medians of "
+            f"{ROUNDS} rounds in which everything ran by turns. hrinet-flow's time includes "
+            "compiling the graphs, about a third of a second a run.",
+            "",
+            side_by_side(volume),
+            "",
+            peaks(),
+            "",
+            whole_command(volume),
+        ]
+    )
+    publish("network", text)
+
+
+if __name__ == "__main__":
+    main()

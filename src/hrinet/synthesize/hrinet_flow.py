@@ -1,0 +1,329 @@
+"""``hrinet-flow``: motion-compensated taps weighed by a network, run by OpenVINO.
+
+See :mod:`hrinet.networks.flow_net` for the network and :mod:`hrinet.weights.graphs` for the two
+graphs that are run here: one once a gap, one for every position in it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from hrinet.errors import RequestError
+from hrinet.synthesize.cubic import Cubic, cubic_weights
+from hrinet.synthesize.fallback import blend, outside_window
+from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
+from hrinet.synthesize.registry import Precision
+from hrinet.synthesize.trial import SelfCheck, Trial
+from hrinet.synthesize.trust import Correction
+from hrinet.types import FLOAT32, SliceArray
+from hrinet.weights.flow import FlowGraphs
+
+WINDOW = (-1200.0, 3200.0)
+"""HU that the network can tell apart. Where a neighbour lies beyond, the result is the cubic."""
+
+_MULTIPLE = 16
+_AIR_HU = -1024.0
+_MOST_GAPS = 4
+"""Gaps at the same time, however many cores: each takes about 150 MB at 512 x 512."""
+
+_CHECK_EVERY = 7
+"""Of the voxels of a hidden slice one in so many is judged; neighbours err alike."""
+
+_BF16_MEAN_HU, _BF16_HIGH_HU = 0.25, 1.0
+"""Largest mean and 99th percentile of the difference to f32 that "auto" accepts."""
+
+
+class HrinetFlow:
+    """The network, with the cubic where it cannot be asked."""
+
+    engine = "openvino"
+
+    def __init__(self, graphs: FlowGraphs, *, precision: Precision = "auto") -> None:
+        """Take weights over.
+
+        Args:
+            graphs: of the network.
+            precision: of the arithmetic.
+
+        Raises:
+            RequestError: if the processor does not have the precision.
+        """
+        import openvino
+
+        self._graphs = graphs
+        self._core = openvino.Core()
+        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not has_bf16:
+            raise RequestError(
+                "precision is 'bf16', which this processor does not have; use 'auto' or 'f32'"
+            )
+        self._wanted: Precision = "f32" if precision == "auto" and not has_bf16 else precision
+        self._used = self._wanted
+        description = graphs.description
+        self.name = description.name
+        self.weights = WeightsId(description.name, description.sha256)
+        self._self_check: SelfCheck | None = None
+
+    def check(self, trials: Iterator[Trial]) -> None:
+        """Nothing; only what :meth:`using` gives belongs to one scan."""
+
+    @property
+    def self_check(self) -> SelfCheck | None:
+        """What hidden slices of the last scan told; see :class:`SelfChecking`."""
+        return self._self_check
+
+    @property
+    def precision(self) -> str:
+        """That was used; "auto" until the first gap decides."""
+        return self._used
+
+    def caution(self, gaps_mm: Sequence[float]) -> str | None:
+        """A sentence if gaps are wider than any that the weights were validated on."""
+        limit = self._graphs.calibration.largest_gap_mm
+        wide = [gap for gap in gaps_mm if gap > limit * 1.001]
+        if not wide:
+            return None
+        count = "one gap is" if len(wide) == 1 else f"{len(wide)} gaps are"
+        return (
+            f"{count} up to {max(wide):.4g} mm wide; hrinet-flow was validated up to "
+            f"{limit:.4g} mm, so the errors expected there are guesses"
+        )
+
+    def gaps_at_once(self, threads: int) -> int:
+        """One a core, up to a limit; see :class:`hrinet.synthesize.interpolator.Multithreaded`."""
+        return min(threads, _MOST_GAPS)
+
+    @contextmanager
+    def using(self, *, gaps: int, threads: int) -> Iterator[HrinetFlow]:
+        """Compile the graphs for so many gaps at the same time; see :class:`Multithreaded`."""
+        ready = _Ready(self._graphs, self._core, gaps=gaps, threads=threads)
+        running = _Running(self, ready)
+        yield running
+
+    def synthesize(self, gap: Gap, t: Sequence[float]) -> Iterator[SliceArray]:
+        """Yield one float32 slice for every t; see :class:`Interpolator`."""
+        for estimated in self.synthesize_with_error(gap, t):
+            yield estimated.values
+
+    def synthesize_with_error(self, gap: Gap, t: Sequence[float]) -> Iterator[Estimated]:
+        """Yield slices and how far to trust them; see :class:`Estimating`."""
+        with self.using(gaps=1, threads=1) as running:
+            yield from running.synthesize_with_error(gap, t)
+
+    def _decide(self, ready: _Ready, scene: _Scene, t: float) -> Literal["f32", "bf16"]:
+        """Which precision to use: with "auto", after a trial on the first gap."""
+        if self._used == "auto":
+            exact, quick = (
+                ready.run(scene, (t,), precision)[0][0] for precision in ("f32", "bf16")
+            )
+            off = np.abs(exact - quick)
+            is_near = off.mean() <= _BF16_MEAN_HU and np.percentile(off, 99) <= _BF16_HIGH_HU
+            self._used = "bf16" if is_near else "f32"
+        return "bf16" if self._used == "bf16" else "f32"
+
+
+class _Running(HrinetFlow):
+    """The same with compiled graphs, for one scan."""
+
+    def __init__(self, owner: HrinetFlow, ready: _Ready) -> None:
+        self._owner, self._ready = owner, ready
+        self._deciding = threading.Lock()
+        self._graphs = owner._graphs
+        self._correction = Correction()
+        self.name = owner.name
+        self.weights = owner.weights
+        owner._self_check = None
+
+    def check(self, trials: Iterator[Trial]) -> None:
+        """Correct the estimates by hidden slices; see :class:`SelfChecking`."""
+        found, expected, half_width = [], [], []
+        for trial in trials:
+            made = next(self.synthesize_with_error(trial.gap, (trial.t,)))
+            off = np.abs(np.rint(made.values) - np.asarray(trial.truth, FLOAT32))
+            usable = np.isfinite(off)
+            if not usable.any():
+                continue
+            found.append(off[usable][::_CHECK_EVERY])
+            expected.append(made.expected_error[usable][::_CHECK_EVERY])
+            half_width.append(made.half_width[usable][::_CHECK_EVERY])
+        if not found:
+            return
+        errors, guesses, widths = (np.concatenate(part) for part in (found, expected, half_width))
+        self._correction = Correction.of(found=errors, expected=guesses, half_width=widths)
+        self._owner._self_check = SelfCheck(
+            slices=len(found),
+            expected_error_hu=round(float(guesses.mean()), 3),
+            found_error_hu=round(float(errors.mean()), 3),
+            covered=round(float((errors <= widths).mean()), 4),
+        )
+
+    @property
+    def self_check(self) -> SelfCheck | None:
+        return self._owner.self_check
+
+    @property
+    def precision(self) -> str:
+        return self._owner.precision
+
+    def synthesize_with_error(self, gap: Gap, t: Sequence[float]) -> Iterator[Estimated]:
+        """Yield slices and how far to trust them; see :class:`Estimating`."""
+        if not t:
+            return
+        scene = _scene(gap, knows_thickness=self._graphs.knows_thickness)
+        calibration, correction = self._graphs.calibration, self._correction
+        with self._deciding:
+            precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
+        cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
+        for values, log_error in self._ready.iterate(scene, t, precision):
+            # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
+            # is no better one.
+            if scene.outside.any():
+                values = blend(values, next(cubics), scene.outside)
+            error = calibration.error(log_error, gap_mm=gap.width_mm)
+            half_width = calibration.interval(log_error, gap_mm=gap.width_mm)
+            yield Estimated(values, error * correction.error, half_width * correction.half_width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """One gap as the graphs want it.
+
+    Attributes:
+        slices: shape (1, 4, row, column), HU, finite, the outer two within the window; sides are
+            multiples of 16.
+        offsets: shape (1, 4).
+        thickness: shape (1,), over the width of the gap; 0 if unknown, or if the network was never
+            told of any in its training.
+        positions: of the slices that there are, relative to the gap, and which of the four each is.
+        outside: shape (row, column); where the network cannot be asked.
+    """
+
+    slices: SliceArray
+    offsets: SliceArray
+    thickness: SliceArray
+    positions: tuple[tuple[int, float], ...]
+    outside: Any
+
+    def weights(self, t: float) -> SliceArray:
+        """Of the cubic, shape (1, 4); 0 for a slice that is missing."""
+        result = np.zeros((1, 4), np.float32)
+        known = [position for _, position in self.positions]
+        left = next(i for i, (slot, _) in enumerate(self.positions) if slot == 1)
+        for (slot, _), weight in zip(self.positions, cubic_weights(known, left, t), strict=True):
+            result[0, slot] = weight
+        return result
+
+
+def _scene(gap: Gap, *, knows_thickness: bool) -> _Scene:
+    width, start = gap.width_mm, gap.positions_mm[gap.left]
+    rows, columns = gap.slices[0].shape
+    below, right = -rows % _MULTIPLE, -columns % _MULTIPLE
+    slices = np.empty((1, 4, rows + below, columns + right), np.float32)
+    positions = []
+    offsets = np.array([[-1.0, 0.0, 1.0, 2.0]], np.float32)
+    for slot in range(4):
+        index = gap.left + slot - 1
+        if 0 <= index < len(gap.slices):
+            place = (gap.positions_mm[index] - start) / width
+            offsets[0, slot] = place
+            positions.append((slot, place))
+        index = min(max(index, 0), len(gap.slices) - 1)
+        values = np.asarray(gap.slices[index], FLOAT32)
+        if not np.isfinite(values).all():
+            values = np.nan_to_num(values, nan=_AIR_HU, posinf=_AIR_HU, neginf=_AIR_HU)
+        if slot in (0, 3):  # Metal that only an outer slice shows would be subtracted many times.
+            values = np.clip(values, *WINDOW)
+        slices[0, slot] = np.pad(values, ((0, below), (0, right)), mode="edge")
+    inner = gap.slices[gap.left], gap.slices[gap.left + 1]
+    thickness = (gap.slice_thickness_mm or 0.0) / width if knows_thickness else 0.0
+    return _Scene(
+        slices=slices,
+        offsets=offsets,
+        thickness=np.array([thickness], np.float32),
+        positions=tuple(positions),
+        outside=outside_window(inner[0], WINDOW) | outside_window(inner[1], WINDOW),
+    )
+
+
+@dataclass(eq=False)
+class _Compiled:
+    """Both graphs for one size of slice, and requests that no thread is using."""
+
+    encoder: Any
+    decoder: Any
+    idle: list[tuple[Any, Any]] = field(default_factory=list)
+
+
+class _Ready:
+    """The graphs, compiled when a size of slice is first met."""
+
+    def __init__(self, graphs: FlowGraphs, core: Any, *, gaps: int, threads: int) -> None:
+        self._graphs, self._core = graphs, core
+        self._settings = {
+            "INFERENCE_NUM_THREADS": gaps * threads,
+            "NUM_STREAMS": gaps,
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._compiled: dict[tuple[int, int, str], _Compiled] = {}
+        self._lock = threading.Lock()
+
+    def run(
+        self, scene: _Scene, t: Sequence[float], precision: str
+    ) -> list[tuple[SliceArray, SliceArray]]:
+        """See :meth:`iterate`; copies."""
+        return [(v.copy(), e.copy()) for v, e in self.iterate(scene, t, precision)]
+
+    def iterate(
+        self, scene: _Scene, t: Sequence[float], precision: str
+    ) -> Iterator[tuple[SliceArray, SliceArray]]:
+        """Yield values in HU and the log of their error, both (row, column), views of buffers."""
+        rows, columns = scene.outside.shape
+        compiled = self._for_size(scene.slices.shape[2], scene.slices.shape[3], precision)
+        encoder, decoder = self._take(compiled)
+        try:
+            encoded = encoder.infer({"slices": scene.slices}, share_inputs=True)
+            motion, texture = encoded[0], encoded[1]
+            for position in t:
+                found = decoder.infer(
+                    {
+                        "slices": scene.slices,
+                        "motion": motion,
+                        "texture": texture,
+                        "offsets": scene.offsets,
+                        "thickness": scene.thickness,
+                        "t": np.array([position], np.float32),
+                        "weights": scene.weights(position),
+                    },
+                    share_inputs=True,
+                    share_outputs=True,
+                )
+                yield found[0][0, 0, :rows, :columns], found[1][0, 0, :rows, :columns]
+        finally:
+            with self._lock:
+                compiled.idle.append((encoder, decoder))
+
+    def _take(self, compiled: _Compiled) -> tuple[Any, Any]:
+        with self._lock:
+            if compiled.idle:
+                return compiled.idle.pop()
+        encoder, decoder = compiled.encoder, compiled.decoder
+        return encoder.create_infer_request(), decoder.create_infer_request()
+
+    def _for_size(self, rows: int, columns: int, precision: str) -> _Compiled:
+        with self._lock:
+            key = (rows, columns, precision)
+            if key not in self._compiled:
+                settings = {**self._settings, "INFERENCE_PRECISION_HINT": precision}
+                self._compiled[key] = _Compiled(
+                    *(
+                        self._core.compile_model(model, "CPU", settings)
+                        for model in self._graphs.of_size(self._core, rows, columns)
+                    )
+                )
+            return self._compiled[key]

@@ -1,0 +1,116 @@
+"""A scan's own slices as a test: some are hidden and synthesized from those around them.
+
+What a method says of its errors is measured on other scans, and scans differ: in noise, kernel,
+anatomy. A few hidden slices tell how far off it is on this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from hrinet.synthesize.interpolator import Gap, Interpolator
+from hrinet.synthesize.padding import without_padding
+from hrinet.types import SliceArray
+from hrinet.volume import SliceSource
+
+TRIALS = 6
+"""Slices hidden, spread over the scan; each costs as much as a synthetic slice."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trial:
+    """A hidden slice and what is around it.
+
+    Attributes:
+        gap: of every second slice, without the hidden one.
+        t: where the hidden one lies in the gap.
+        truth: the hidden one, shape (row, column), HU.
+    """
+
+    gap: Gap
+    t: float
+    truth: SliceArray
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """How the errors that a method expected compare with those found on the scan itself.
+
+    Attributes:
+        slices: number of slices that were hidden.
+        expected_error_hu: mean over them, before any correction.
+        found_error_hu: mean absolute error found.
+        covered: share of voxels within the 90 % interval, before any correction.
+    """
+
+    slices: int
+    expected_error_hu: float
+    found_error_hu: float
+    covered: float
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """What an :class:`Interpolator` has besides if it corrects its estimates by trials."""
+
+    def check(self, trials: Iterator[Trial]) -> None:
+        """Synthesize hidden slices and correct all later estimates by what is found.
+
+        Args:
+            trials: computed one by one as they are taken.
+        """
+        ...
+
+    @property
+    def self_check(self) -> SelfCheck | None:
+        """What was found, for the sidecar; None if there was nothing to hide."""
+        ...
+
+
+def trials(source: SliceSource, *, padding: float | None, count: int = TRIALS) -> Iterator[Trial]:
+    """Hide slices of a scan, one at a time, evenly spread over it.
+
+    Args:
+        source: of at least three slices; fewer give none.
+        padding: value of voxels outside the field of view, which count as air; or None.
+        count: number of slices to hide, at the most.
+    """
+    slices = len(source.geometry)
+    inner = slices - 2
+    if inner < 1:
+        return
+    count = min(count, inner)
+    hidden = [1 + (2 * number + 1) * inner // (2 * count) for number in range(count)]
+    arrays: dict[int, SliceArray] = {}
+    for middle in hidden:
+        near = (middle - 3, middle - 1, middle, middle + 1, middle + 3)
+        needed = [n for n in near if 0 <= n < slices]
+        arrays = {n: values for n, values in arrays.items() if n >= needed[0]}
+        # Forwards as far as can be, for going back in a compressed stream starts it again.
+        for index in range(needed[0], needed[-1] + 1):
+            if index not in arrays:
+                arrays[index] = without_padding(source.read_slice(index), padding)
+        yield _trial(source, arrays, middle, [n for n in needed if n != middle])
+
+
+def _trial(
+    source: SliceSource, arrays: dict[int, SliceArray], hidden: int, around: list[int]
+) -> Trial:
+    positions = source.geometry.positions_mm
+    gap = Gap(
+        slices=tuple(arrays[n] for n in around),
+        positions_mm=tuple(float(positions[n]) for n in around),
+        left=around.index(hidden - 1),
+        pixel_spacing_mm=source.geometry.pixel_spacing,
+        slice_thickness_mm=source.geometry.slice_thickness,
+    )
+    t = (float(positions[hidden]) - float(positions[hidden - 1])) / gap.width_mm
+    return Trial(gap, t, arrays[hidden])
+
+
+def prove(interpolator: Interpolator, source: SliceSource, *, padding: float | None) -> None:
+    """Let a method that wants to check itself on a scan before it is used there."""
+    if isinstance(interpolator, SelfChecking):
+        interpolator.check(trials(source, padding=padding))

@@ -1,0 +1,118 @@
+"""From what a network says of its error to HU that hold, measured on scans it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrinet.types import SliceArray
+
+REFERENCE_GAP_MM = 10.0
+
+_LARGEST_CORRECTION = 4.0
+"""A few slices may be odd; beyond this factor they are not believed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """How large errors were, for every value of the network's own estimate.
+
+    Between the knots both curves are interpolated linearly, beyond them they go on at the slope of
+    the estimate itself. Both hold for gaps of 10 mm and follow a power of the gap.
+
+    Attributes:
+        log_error: of the network, increasing.
+        expected_error: mean absolute error found there, HU.
+        half_width: 90th percentile of the absolute error found there, HU.
+        gap_power: by which power of the gap errors grow faster than the estimate says.
+        largest_gap_mm: widest gap that was looked at.
+    """
+
+    log_error: NDArray[np.float32]
+    expected_error: NDArray[np.float32]
+    half_width: NDArray[np.float32]
+    gap_power: float
+    largest_gap_mm: float
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Calibration:
+        """From plain values, as in the description of weights.
+
+        Raises:
+            KeyError, TypeError, ValueError: if they are damaged.
+        """
+        curves = {
+            name: np.asarray(values[name], np.float32)
+            for name in ("log_error", "expected_error", "half_width")
+        }
+        if not all(curve.ndim == 1 and np.isfinite(curve).all() for curve in curves.values()):
+            raise ValueError("the curves of the calibration are no lists of numbers")
+        if len({len(curve) for curve in curves.values()}) != 1 or len(curves["log_error"]) < 2:
+            raise ValueError("the curves of the calibration differ in length or are too short")
+        if not (np.diff(curves["log_error"]) > 0).all():
+            raise ValueError("the calibration's log_error does not increase")
+        if min(curves["expected_error"].min(), curves["half_width"].min()) < 0:
+            raise ValueError("the calibration's errors are negative")
+        gap_power, largest = float(values["gap_power"]), float(values["largest_gap_mm"])
+        return cls(**curves, gap_power=gap_power, largest_gap_mm=largest)
+
+    def error(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
+        """Expected absolute error, HU.
+
+        Args:
+            log_error: of the network, of any shape.
+            gap_mm: width of the gap.
+        """
+        return self._read(log_error, self.expected_error, gap_mm)
+
+    def interval(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
+        """Half the width of the interval that holds nine voxels of ten, HU.
+
+        Args:
+            log_error: of the network, of any shape.
+            gap_mm: width of the gap.
+        """
+        return self._read(log_error, self.half_width, gap_mm)
+
+    def _read(self, log_error: SliceArray, curve: NDArray[np.float32], gap_mm: float) -> SliceArray:
+        low, high = float(self.log_error[0]), float(self.log_error[-1])
+        inside = np.interp(log_error, self.log_error, curve)
+        beyond = np.minimum(log_error - low, 0) + np.maximum(log_error - high, 0)
+        grown = (gap_mm / REFERENCE_GAP_MM) ** self.gap_power
+        return np.asarray(inside * np.exp(np.clip(beyond, -8, 8)) * grown, np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What a scan's own hidden slices make of the calibration.
+
+    Attributes:
+        error: factor on the expected error.
+        half_width: factor on the interval.
+    """
+
+    error: float = 1.0
+    half_width: float = 1.0
+
+    @classmethod
+    def of(cls, *, found: SliceArray, expected: SliceArray, half_width: SliceArray) -> Correction:
+        """From voxels of hidden slices.
+
+        Args:
+            found: absolute errors, of any shape, HU.
+            expected: absolute errors that were expected, of the same shape, HU.
+            half_width: of the 90 % interval, of the same shape, HU.
+        """
+        share = found / np.maximum(half_width, 1e-3)
+        return cls(
+            error=_bounded(float(found.mean()) / max(float(expected.mean()), 1e-3)),
+            half_width=_bounded(float(np.quantile(share, 0.9))),
+        )
+
+
+def _bounded(factor: float) -> float:
+    return min(max(factor, 1 / _LARGEST_CORRECTION), _LARGEST_CORRECTION)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrinet.synthesize.trust import REFERENCE_GAP_MM, Calibration, Correction
+
+VALUES = {
+    "log_error": [0.0, 1.0, 3.0],
+    "expected_error": [2.0, 4.0, 30.0],
+    "half_width": [5.0, 9.0, 61.0],
+    "gap_power": 0.5,
+    "largest_gap_mm": 10,
+}
+CALIBRATION = Calibration.of(VALUES)
+
+
+def error(at, gap_mm=REFERENCE_GAP_MM):
+    return CALIBRATION.error(np.asarray(at, np.float32), gap_mm=gap_mm)
+
+
+def interval(at, gap_mm=REFERENCE_GAP_MM):
+    return CALIBRATION.interval(np.asarray(at, np.float32), gap_mm=gap_mm)
+
+
+def test_at_the_knots_it_is_what_was_measured():
+    at = np.array(VALUES["log_error"], np.float32)
+    np.testing.assert_allclose(error(at), VALUES["expected_error"])
+    np.testing.assert_allclose(interval(at), VALUES["half_width"])
+    assert CALIBRATION.largest_gap_mm == 10.0
+
+
+def test_between_them_it_is_linear():
+    at = np.array([[0.5, 2.0], [2.5, 0.25]], np.float32)
+    np.testing.assert_allclose(error(at), [[3.0, 17.0], [23.5, 2.5]])
+    np.testing.assert_allclose(interval(at), [[7.0, 35.0], [48.0, 6.0]])
+    assert error(at).dtype == np.float32
+
+
+@pytest.mark.parametrize("beyond", [0.5, 2.0, 8.0])
+def test_beyond_them_it_follows_the_estimate(beyond):
+    at = np.array([-beyond, 3 + beyond], np.float32)
+    expected = [2 * np.exp(-beyond), 30 * np.exp(beyond)]
+    np.testing.assert_allclose(error(at), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gap_mm", [2.5, 10.0, 40.0])
+def test_errors_grow_with_a_power_of_the_gap(gap_mm):
+    grown = np.sqrt(gap_mm / 10)
+    np.testing.assert_allclose(error([0.5, 2.0], gap_mm), grown * error([0.5, 2.0]), rtol=1e-6)
+    np.testing.assert_allclose(interval([3.0], gap_mm), 61 * grown, rtol=1e-6)
+
+
+def test_it_never_overflows():
+    at = np.array([-1e9, 1e9, -np.inf, np.inf], np.float32)
+    assert np.isfinite(error(at)).all()
+    assert np.isfinite(interval(at)).all()
+
+
+@given(st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=30))
+def test_curves_that_rise_stay_monotone(values):
+    at = np.sort(np.array(values, np.float32))
+    for curve in (error(at), interval(at)):
+        assert np.all(np.diff(curve) >= 0)
+        assert np.all(curve >= 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        ({"log_error": [0.0, 1.0]}, ValueError),
+        ({"log_error": [0.0, 1.0, 1.0]}, ValueError),
+        ({"log_error": [0.0, float("nan"), 2.0]}, ValueError),
+        ({"log_error": "low"}, ValueError),
+        ({"expected_error": [2.0, -1.0, 5.0]}, ValueError),
+        ({"half_width": [1.0, float("inf"), 5.0]}, ValueError),
+        ({"half_width": [[1.0], [2.0], [3.0]]}, ValueError),
+        ({"half_width": [1.0, [2.0], 3.0]}, ValueError),
+        ({"half_width": 4.0}, ValueError),
+        ({name: [1.0] for name in ("log_error", "expected_error", "half_width")}, ValueError),
+        ({"half_width": None}, (TypeError, ValueError)),
+        ({"gap_power": "strong"}, ValueError),
+        ({"largest_gap_mm": "wide"}, ValueError),
+        ({"largest_gap_mm": None}, TypeError),
+    ],
+)
+def test_damage_is_noticed(changes, kind):
+    with pytest.raises(kind):
+        Calibration.of({**VALUES, **changes})
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_nothing_may_be_missing(name):
+    with pytest.raises(KeyError):
+        Calibration.of({key: value for key, value in VALUES.items() if key != name})
+
+
+def test_a_correction_is_what_was_found_over_what_was_expected():
+    rng = np.random.default_rng(0)
+    found = rng.exponential(6.0, 20_000).astype(np.float32)
+    expected, half_width = np.full_like(found, 4.0), np.full_like(found, 10.0)
+    correction = Correction.of(found=found, expected=expected, half_width=half_width)
+    assert correction.error == pytest.approx(found.mean() / 4, rel=1e-5)
+    assert np.mean(found <= correction.half_width * half_width) == pytest.approx(0.9, abs=1e-3)
+    assert Correction() == Correction(1.0, 1.0)
+
+
+@pytest.mark.parametrize(("found", "factor"), [(0.0, 0.25), (1e6, 4.0)])
+def test_odd_slices_are_not_wholly_believed(found, factor):
+    values = np.full(100, found, np.float32)
+    ones = np.ones(100, np.float32)
+    correction = Correction.of(found=values, expected=ones, half_width=ones)
+    assert correction == Correction(factor, factor)
