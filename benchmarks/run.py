@@ -9,7 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ("quality.py", "speed.py", "memory.py", "labels.py")
+SCRIPTS = (
+    *("quality.py", "trust.py", "network.py", "speed.py", "memory.py", "labels.py"),
+    *("family.py", "training.py"),
+)
 
 
 def main() -> None:
