@@ -155,7 +155,8 @@ class _Running(HrinetFlow):
         if not found:
             return
         errors, guesses, widths = (np.concatenate(part) for part in (found, expected, half_width))
-        self._correction = Correction.of(found=errors, expected=guesses, half_width=widths)
+        correction = Correction.of(found=errors, expected=guesses, half_width=widths)
+        self._correction = correction.transferred(self._graphs.calibration)
         self._owner._self_check = SelfCheck(
             slices=len(found),
             expected_error_hu=round(float(guesses.mean()), 3),

@@ -30,6 +30,8 @@ class Calibration:
         half_width: 90th percentile of the absolute error found there, HU.
         gap_power: by which power of the gap errors grow faster than the estimate says.
         largest_gap_mm: widest gap that was looked at.
+        transfer: factors on a :class:`Correction`'s error and half width. Hidden slices lie in gaps
+            of twice the width; by so much they overstate what is found in the gaps themselves.
     """
 
     log_error: NDArray[np.float32]
@@ -37,6 +39,7 @@ class Calibration:
     half_width: NDArray[np.float32]
     gap_power: float
     largest_gap_mm: float
+    transfer: tuple[float, float] = (1.0, 1.0)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Calibration:
@@ -58,7 +61,15 @@ class Calibration:
         if min(curves["expected_error"].min(), curves["half_width"].min()) < 0:
             raise ValueError("the calibration's errors are negative")
         gap_power, largest = float(values["gap_power"]), float(values["largest_gap_mm"])
-        return cls(**curves, gap_power=gap_power, largest_gap_mm=largest)
+        error, half_width = (float(factor) for factor in values.get("transfer", (1.0, 1.0)))
+        if not (0 < error < np.inf and 0 < half_width < np.inf):
+            raise ValueError("the calibration's transfer is not positive")
+        return cls(
+            **curves,
+            gap_power=gap_power,
+            largest_gap_mm=largest,
+            transfer=(error, half_width),
+        )
 
     def error(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
         """Expected absolute error, HU.
@@ -112,6 +123,11 @@ class Correction:
             error=_bounded(float(found.mean()) / max(float(expected.mean()), 1e-3)),
             half_width=_bounded(float(np.quantile(share, 0.9))),
         )
+
+    def transferred(self, calibration: Calibration) -> Correction:
+        """From the hidden slices' gaps to the gaps to be filled."""
+        error, half_width = calibration.transfer
+        return Correction(self.error * error, self.half_width * half_width)
 
 
 def _bounded(factor: float) -> float:
