@@ -210,7 +210,8 @@ def main() -> None:
             "",
             "512 x 512 slices of a chest scan, float32, all cores; medians of "
             f"{ROUNDS} rounds in which everything ran by turns. hrinet-flow's time includes "
-            "compiling the graphs and the check on six hidden slices; with 16 gaps both weigh most.",
+            "compiling the graphs and the check on six hidden slices; with 16 gaps both weigh "
+            "most.",
             "",
             side_by_side(volume),
             "",
