@@ -7,9 +7,10 @@ import pytest
 
 openvino = pytest.importorskip("openvino")
 
+import hrinet  # noqa: E402
 from conftest import make_geometry  # noqa: E402
+from hrinet.errors import RequestError  # noqa: E402
 from hrinet.plan.plan import PlannedSlice  # noqa: E402
-from hrinet.synthesize import hrinet_flow  # noqa: E402
 from hrinet.synthesize.cubic import Cubic, cubic_weights  # noqa: E402
 from hrinet.synthesize.engine import synthesize  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
@@ -21,7 +22,8 @@ from hrinet.synthesize.interpolator import (  # noqa: E402
     Multithreaded,
     Trained,
 )
-from hrinet.synthesize.registry import find_method  # noqa: E402
+from hrinet.synthesize.registry import build_interpolator, find_method  # noqa: E402
+from hrinet.synthesize.scene import scene_of  # noqa: E402
 from hrinet.synthesize.trial import SelfChecking  # noqa: E402
 from hrinet.volume import Volume  # noqa: E402
 from hrinet.weights import packaged_weights  # noqa: E402
@@ -44,6 +46,13 @@ def method():
 @pytest.fixture(scope="module")
 def running(method):
     with method.using(gaps=1, threads=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def best():
+    graphs = load_flow(packaged_weights("hrinet-flow"))
+    with HrinetFlow(graphs, precision="f32", quality="best").using(gaps=1, threads=1) as running:
         yield running
 
 
@@ -107,16 +116,16 @@ def test_uneven_gaps_know_where_their_slices_lie(running):
 
 def test_the_scene_is_what_the_cubic_weighs():
     positions = [3.0, 5.0, 10.0, 23.0]
-    scene = hrinet_flow._scene(make_gap(moving(), positions, thickness=2.5), knows_thickness=True)
+    scene = scene_of(make_gap(moving(), positions, thickness=2.5), knows_thickness=True)
     assert scene.offsets.tolist() == [pytest.approx([-0.4, 0.0, 1.0, 3.6])]
     assert scene.thickness.tolist() == [0.5]
     np.testing.assert_allclose(scene.weights(0.3)[0], cubic_weights(positions, 1, 0.3), atol=1e-6)
-    pair = hrinet_flow._scene(make_gap(moving(2), left=0), knows_thickness=True)
+    pair = scene_of(make_gap(moving(2), left=0), knows_thickness=True)
     assert pair.offsets.tolist() == [[-1.0, 0.0, 1.0, 2.0]]
     assert pair.thickness.tolist() == [0.0]
     np.testing.assert_allclose(pair.weights(0.3)[0], [0.0, 0.7, 0.3, 0.0], atol=1e-6)
     assert np.array_equal(pair.slices[0, 0], pair.slices[0, 1])
-    ignorant = hrinet_flow._scene(make_gap(moving(), thickness=2.5), knows_thickness=False)
+    ignorant = scene_of(make_gap(moving(), thickness=2.5), knows_thickness=False)
     assert ignorant.thickness.tolist() == [0.0]
 
 
@@ -297,3 +306,35 @@ def real_slices(indices):
     source = open_scan(ct("validation/lidc_0002"))
     positions = [float(source.geometry.positions_mm[index]) for index in indices]
     return [source.read_slice(index) for index in indices], positions
+
+
+class TestBest:
+    """The mean over all views of a gap."""
+
+    def test_it_is_the_same_from_every_side(self, best, running):
+        """The network alone is not, so that this tells whether all views were taken."""
+        slices = moving()
+        positions = [0.0, 5.0, 10.0, 17.0]
+        mirrored = [one[::-1, ::-1] for one in reversed(slices)]
+        other_way = make_gap(mirrored, [17.0 - place for place in reversed(positions)])
+        differences = []
+        for method in (best, running):
+            (plain,) = method.synthesize(make_gap(slices, positions), (0.3,))
+            (turned,) = method.synthesize(other_way, (0.7,))
+            differences.append(np.abs(plain - turned[::-1, ::-1]).max())
+        assert differences[0] < 0.05 < differences[1]
+
+    def test_it_errs_less_on_a_real_scan(self, best, running):
+        volume = hrinet.read(ct("validation/lidc_0002"))
+        kept = volume.array[40:56:4].astype(np.float32)
+        gap = make_gap(list(kept[:, 100:356, 100:356]), [0.0, 10.0, 20.0, 30.0])
+        truth = volume.array[46, 100:356, 100:356]
+        errors = [
+            np.square(next(iter(method.synthesize(gap, (0.5,)))) - truth).mean()
+            for method in (best, running)
+        ]
+        assert errors[0] < errors[1]
+
+    def test_others_have_one_quality(self):
+        with pytest.raises(RequestError, match="'cubic' has one quality only; leave out --quality"):
+            build_interpolator("cubic", quality="best")

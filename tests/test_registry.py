@@ -16,6 +16,7 @@ from hrinet.errors import RequestError
 from hrinet.synthesize import registry
 from hrinet.synthesize.registry import (
     METHODS,
+    Choices,
     find_method,
     installed_methods,
     method_help,
@@ -134,12 +135,14 @@ def test_only_the_network_computes_in_bfloat16(name):
     assert find_method("hrinet-flow").precisions == ("auto", "f32", "bf16")
 
 
-def test_the_precision_reaches_the_method():
-    asked = []
+def test_the_choices_reach_the_method():
+    asked: list[Choices] = []
     method = replace(find_method("hrinet-flow"), modules=(), weights=None, build=asked.append)
     for precision in ("auto", "f32", "bf16"):
         method.make(precision=precision)
-    assert asked == ["auto", "f32", "bf16"]
+    method.make(quality="best")
+    assert [choices.precision for choices in asked] == ["auto", "f32", "bf16", "auto"]
+    assert [choices.quality for choices in asked] == ["standard"] * 3 + ["best"]
 
 
 def test_a_method_without_its_weights_says_so(tmp_path):

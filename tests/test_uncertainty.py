@@ -16,7 +16,7 @@ from conftest import make_geometry
 from doubtful import Doubtful, expected_error, half_width
 from hrinet.errors import InputError, RequestError, RunError
 from hrinet.io.sidecar import half_width_path, schema
-from hrinet.job import Options, parse_precision, prepare
+from hrinet.job import Options, parse_precision, parse_quality, prepare
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.report.summary import summarize
@@ -313,18 +313,25 @@ def test_a_method_is_asked_about_the_gaps_that_it_fills(method):
     assert method.asked is None
 
 
-def test_the_precision_reaches_the_method(monkeypatch, thick, tmp_path, scan):
+def test_precision_and_quality_reach_the_method(monkeypatch, thick, tmp_path, scan):
     seen = []
 
-    def build(name, *, weights, precision):
-        seen.append(precision)
+    def build(name, *, weights, precision, quality):
+        seen.append((precision, quality))
         return Doubtful()
 
     monkeypatch.setattr("hrinet.job.build_interpolator", build)
     interpolate(thick, factor=2)
     interpolate(thick, factor=2, precision="bf16")
-    interpolate_file(scan, Outputs(volume=tmp_path / "o.nii"), Options(precision="f32"))
-    assert seen == ["auto", "bf16", "f32"]
+    best = Options(precision="f32", quality="best")
+    report = interpolate_file(scan, Outputs(volume=tmp_path / "o.nii"), best)
+    assert seen == [("auto", "standard"), ("bf16", "standard"), ("f32", "best")]
+    assert report["quality"] == "best"
+    assert parse_quality("best") == "best"
+    with pytest.raises(RequestError, match="--quality is 'good', expected standard or best"):
+        parse_quality("good")
+    with pytest.raises(RequestError, match="leave out --quality"):
+        interpolate(thick, label=True, quality="best")
     assert parse_precision("bf16") == "bf16"
     with pytest.raises(RequestError, match="--precision is 'half', expected auto, f32 or bf16"):
         parse_precision("half")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from conftest import make_geometry
-from hrinet.errors import InputError
-from hrinet.volume import Provenance, Volume
+from hrinet.errors import GeometryError, InputError
+from hrinet.volume import Provenance, Uncertainty, Volume
 
 
 def test_a_volume_is_read_only_and_knows_its_slices(thick):
@@ -41,3 +43,22 @@ def test_widened_keeps_values(thick):
     wide = thick.widened()
     assert wide.dtype == np.float32
     assert np.array_equal(wide.array, thick.array)
+
+
+def test_a_subset_keeps_what_belongs_to_its_slices(thick):
+    values = np.arange(thick.array.size, dtype=np.float32).reshape(thick.shape)
+    doubted = replace(thick, uncertainty=Uncertainty(values, 2 * values), padding_hu=-2000.0)
+    part = doubted.subset(range(1, 7, 2))
+    assert np.array_equal(part.array, thick.array[1:7:2])
+    assert np.array_equal(part.geometry.positions_mm, thick.geometry.positions_mm[1:7:2])
+    assert np.array_equal(part.geometry.origins, thick.geometry.origins[1:7:2])
+    assert [entry.source for entry in part.provenance] == [1, 3, 5]
+    assert part.padding_hu == -2000.0
+    assert part.info is thick.info
+    assert part.uncertainty is not None
+    assert np.array_equal(part.uncertainty.half_width_90, 2 * values[1:7:2])
+
+
+def test_a_subset_goes_forwards(thick):
+    with pytest.raises(GeometryError):
+        thick.subset([3, 1])

@@ -259,6 +259,17 @@ class Geometry:
         )
         return replace(self, origins=origins)
 
+    def subset(self, indices: Sequence[int]) -> Geometry:
+        """The geometry of some of the slices.
+
+        Args:
+            indices: increasing.
+
+        Raises:
+            GeometryError: if they do not increase.
+        """
+        return replace(self, origins=self.origins[list(indices)])
+
     @property
     def orientation(self) -> str:
         """Three letters: where column, row and slice index grow to (L/R, P/A, S/I)."""

@@ -15,7 +15,7 @@ from hrinet.plan.gaps import GapLimits
 from hrinet.plan.plan import Grid, Plan, Request, make_plan
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.interpolator import Cautious, Described, Estimating, Interpolator, Trained
-from hrinet.synthesize.registry import AUTO, Precision, build_interpolator, second_best
+from hrinet.synthesize.registry import AUTO, Precision, Quality, build_interpolator, second_best
 from hrinet.synthesize.synthesized import SliceError
 from hrinet.synthesize.trial import SelfChecking
 from hrinet.untilt import Untilted
@@ -39,6 +39,7 @@ class Options:
         untilt: remove gantry tilt by moving slices in their plane.
         threads: cores to use; by default all.
         precision: of a network's arithmetic; the other methods have one only.
+        quality: how much work a slice is worth, where the method leaves a choice.
     """
 
     request: Request = field(default_factory=Request)
@@ -48,6 +49,7 @@ class Options:
     untilt: bool = False
     threads: int | None = None
     precision: Precision = "auto"
+    quality: Quality = "standard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,10 @@ def _interpolator(options: Options, *, needs_estimate: bool) -> Interpolator:
     """
     if not options.label:
         return build_interpolator(
-            options.method, weights=options.weights, precision=options.precision
+            options.method,
+            weights=options.weights,
+            precision=options.precision,
+            quality=options.quality,
         )
     if options.method != AUTO:
         raise RequestError(
@@ -190,6 +195,8 @@ def _interpolator(options: Options, *, needs_estimate: bool) -> Interpolator:
         raise RequestError("label maps have a method of their own; leave out --weights")
     if options.precision == "bf16":
         raise RequestError("label maps have a method of their own; leave out --precision bf16")
+    if options.quality != "standard":
+        raise RequestError("label maps have a method of their own; leave out --quality")
     if needs_estimate:
         raise RequestError(
             "label maps have a method of their own, which gives no estimate of its error; leave "
@@ -244,6 +251,7 @@ def describe(job: Job, *, command: str = "") -> dict[str, Any]:
         "method": job.interpolator.name,
         **_weights(job.interpolator),
         **_computed_with(job.interpolator),
+        "quality": job.options.quality,
         "threads": job.options.threads or default_threads(),
         "request": {
             "spacing": request.spacing if request.factor is None else None,
@@ -326,6 +334,17 @@ def parse_precision(text: str) -> Precision:
     if text in get_args(Precision):
         return text  # type: ignore[return-value]
     raise RequestError(f"--precision is {text!r}, expected auto, f32 or bf16")
+
+
+def parse_quality(text: str) -> Quality:
+    """One of the names of :data:`hrinet.synthesize.registry.Quality`.
+
+    Raises:
+        RequestError: if there is no such quality.
+    """
+    if text in get_args(Quality):
+        return text  # type: ignore[return-value]
+    raise RequestError(f"--quality is {text!r}, expected standard or best")
 
 
 def parse_grid(text: str | None) -> Grid | None:

@@ -29,7 +29,7 @@ from hrinet.job import (
 )
 from hrinet.plan.plan import Grid, Request
 from hrinet.synthesize.engine import synthesize
-from hrinet.synthesize.registry import AUTO, Precision
+from hrinet.synthesize.registry import AUTO, Precision, Quality
 from hrinet.synthesize.synthesized import SliceError, Synthesized
 from hrinet.types import FLOAT32, SliceArray, VolumeArray
 from hrinet.volume import ObservedSource, Provenance, SliceSource, Uncertainty, Volume
@@ -51,6 +51,7 @@ def interpolate(
     max_gap_mm: float | None = None,
     uncertainty: bool = False,
     precision: Precision = "auto",
+    quality: Quality = "standard",
     threads: int | None = None,
 ) -> Volume:
     """Fill the gaps of a volume.
@@ -71,6 +72,7 @@ def interpolate(
         uncertainty: estimate how far each voxel can be trusted, for :attr:`Volume.uncertainty`;
             needs a method that estimates its error, and memory for two float32 volumes more.
         precision: of a network's arithmetic.
+        quality: how much work a slice is worth; ``"best"`` takes several times as long.
         threads: cores to use; by default all.
 
     Returns:
@@ -89,6 +91,7 @@ def interpolate(
         untilt=untilt,
         threads=threads,
         precision=precision,
+        quality=quality,
     )
     job = prepare(volume, options, needs_estimate=uncertainty)
     array = np.empty(job.geometry.shape, volume.dtype)

@@ -304,6 +304,31 @@ class Volume:
         view: SliceArray = self.array[index]
         return view
 
+    def subset(self, indices: Sequence[int]) -> Volume:
+        """Some of the slices; their provenance still names the slices of the first input.
+
+        Args:
+            indices: increasing.
+
+        Raises:
+            GeometryError: if they do not increase.
+        """
+        kept = list(indices)
+        return Volume(
+            array=self.array[kept],
+            geometry=self.geometry.subset(kept),
+            provenance=tuple(self.provenance[k] for k in kept),
+            padding_hu=self.padding_hu,
+            info=self.info,
+            uncertainty=(
+                Uncertainty(
+                    self.uncertainty.expected_error[kept], self.uncertainty.half_width_90[kept]
+                )
+                if self.uncertainty
+                else None
+            ),
+        )
+
     def widened(self) -> Volume:
         """The same volume as float32."""
         return Volume(

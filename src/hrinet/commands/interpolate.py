@@ -108,6 +108,14 @@ def interpolate(
             help="Of a network's arithmetic; auto is bf16 where that changes nothing.",
         ),
     ] = "auto",
+    quality: Annotated[
+        str,
+        typer.Option(
+            metavar="standard|best",
+            help="How much work a slice is worth: with hrinet-flow, best looks at every gap in "
+            "eight ways, takes as many times as long and errs less.",
+        ),
+    ] = "standard",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -154,6 +162,7 @@ def interpolate(
                 untilt=untilt,
                 threads=threads,
                 precision=job.parse_precision(precision),
+                quality=job.parse_quality(quality),
             ),
             series=series,
             progress=progress,

@@ -15,20 +15,16 @@ from typing import Any, Literal
 import numpy as np
 
 from hrinet.errors import RequestError
-from hrinet.synthesize.cubic import Cubic, cubic_weights
-from hrinet.synthesize.fallback import blend, outside_window
+from hrinet.synthesize.cubic import Cubic
+from hrinet.synthesize.fallback import blend
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
-from hrinet.synthesize.registry import Precision
+from hrinet.synthesize.registry import Precision, Quality
+from hrinet.synthesize.scene import PLAIN, VIEWS, Scene, View, scene_of
 from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
 from hrinet.types import FLOAT32, SliceArray
 from hrinet.weights.flow import FlowGraphs
 
-WINDOW = (-1200.0, 3200.0)
-"""HU that the network can tell apart. Where a neighbour lies beyond, the result is the cubic."""
-
-_MULTIPLE = 16
-_AIR_HU = -1024.0
 _MOST_GAPS = 4
 """Gaps at the same time, however many cores: each takes about 150 MB at 512 x 512."""
 
@@ -44,12 +40,15 @@ class HrinetFlow:
 
     engine = "openvino"
 
-    def __init__(self, graphs: FlowGraphs, *, precision: Precision = "auto") -> None:
+    def __init__(
+        self, graphs: FlowGraphs, *, precision: Precision = "auto", quality: Quality = "standard"
+    ) -> None:
         """Take weights over.
 
         Args:
             graphs: of the network.
             precision: of the arithmetic.
+            quality: "best" is the mean over all views of a gap, for as many times the work.
 
         Raises:
             RequestError: if the processor does not have the precision.
@@ -65,6 +64,7 @@ class HrinetFlow:
             )
         self._wanted: Precision = "f32" if precision == "auto" and not has_bf16 else precision
         self._used = self._wanted
+        self._views = VIEWS if quality == "best" else (PLAIN,)
         description = graphs.description
         self.name = description.name
         self.weights = WeightsId(description.name, description.sha256)
@@ -116,7 +116,7 @@ class HrinetFlow:
         with self.using(gaps=1, threads=1) as running:
             yield from running.synthesize_with_error(gap, t)
 
-    def _decide(self, ready: _Ready, scene: _Scene, t: float) -> Literal["f32", "bf16"]:
+    def _decide(self, ready: _Ready, scene: Scene, t: float) -> Literal["f32", "bf16"]:
         """Which precision to use: with "auto", after a trial on the first gap."""
         if self._used == "auto":
             exact, quick = (
@@ -135,6 +135,7 @@ class _Running(HrinetFlow):
         self._owner, self._ready = owner, ready
         self._deciding = threading.Lock()
         self._graphs = owner._graphs
+        self._views = owner._views
         self._correction = Correction()
         self.name = owner.name
         self.weights = owner.weights
@@ -176,12 +177,12 @@ class _Running(HrinetFlow):
         """Yield slices and how far to trust them; see :class:`Estimating`."""
         if not t:
             return
-        scene = _scene(gap, knows_thickness=self._graphs.knows_thickness)
+        scene = scene_of(gap, knows_thickness=self._graphs.knows_thickness)
         calibration, correction = self._graphs.calibration, self._correction
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
-        for values, log_error in self._ready.iterate(scene, t, precision):
+        for values, log_error in self._estimates(scene, t, precision):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
             # is no better one.
             if scene.outside.any():
@@ -190,66 +191,22 @@ class _Running(HrinetFlow):
             half_width = calibration.interval(log_error, gap_mm=gap.width_mm)
             yield Estimated(values, error * correction.error, half_width * correction.half_width)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Scene:
-    """One gap as the graphs want it.
-
-    Attributes:
-        slices: shape (1, 4, row, column), HU, finite, the outer two within the window; sides are
-            multiples of 16.
-        offsets: shape (1, 4).
-        thickness: shape (1,), over the width of the gap; 0 if unknown, or if the network was never
-            told of any in its training.
-        positions: of the slices that there are, relative to the gap, and which of the four each is.
-        outside: shape (row, column); where the network cannot be asked.
-    """
-
-    slices: SliceArray
-    offsets: SliceArray
-    thickness: SliceArray
-    positions: tuple[tuple[int, float], ...]
-    outside: Any
-
-    def weights(self, t: float) -> SliceArray:
-        """Of the cubic, shape (1, 4); 0 for a slice that is missing."""
-        result = np.zeros((1, 4), np.float32)
-        known = [position for _, position in self.positions]
-        left = next(i for i, (slot, _) in enumerate(self.positions) if slot == 1)
-        for (slot, _), weight in zip(self.positions, cubic_weights(known, left, t), strict=True):
-            result[0, slot] = weight
-        return result
-
-
-def _scene(gap: Gap, *, knows_thickness: bool) -> _Scene:
-    width, start = gap.width_mm, gap.positions_mm[gap.left]
-    rows, columns = gap.slices[0].shape
-    below, right = -rows % _MULTIPLE, -columns % _MULTIPLE
-    slices = np.empty((1, 4, rows + below, columns + right), np.float32)
-    positions = []
-    offsets = np.array([[-1.0, 0.0, 1.0, 2.0]], np.float32)
-    for slot in range(4):
-        index = gap.left + slot - 1
-        if 0 <= index < len(gap.slices):
-            place = (gap.positions_mm[index] - start) / width
-            offsets[0, slot] = place
-            positions.append((slot, place))
-        index = min(max(index, 0), len(gap.slices) - 1)
-        values = np.asarray(gap.slices[index], FLOAT32)
-        if not np.isfinite(values).all():
-            values = np.nan_to_num(values, nan=_AIR_HU, posinf=_AIR_HU, neginf=_AIR_HU)
-        if slot in (0, 3):  # Metal that only an outer slice shows would be subtracted many times.
-            values = np.clip(values, *WINDOW)
-        slices[0, slot] = np.pad(values, ((0, below), (0, right)), mode="edge")
-    inner = gap.slices[gap.left], gap.slices[gap.left + 1]
-    thickness = (gap.slice_thickness_mm or 0.0) / width if knows_thickness else 0.0
-    return _Scene(
-        slices=slices,
-        offsets=offsets,
-        thickness=np.array([thickness], np.float32),
-        positions=tuple(positions),
-        outside=outside_window(inner[0], WINDOW) | outside_window(inner[1], WINDOW),
-    )
+    def _estimates(
+        self, scene: Scene, t: Sequence[float], precision: str
+    ) -> Iterator[tuple[SliceArray, SliceArray]]:
+        """Yield the mean over all views of the values and of the logs of their error."""
+        if len(self._views) == 1:
+            yield from self._ready.iterate(scene, t, precision)
+            return
+        shape = (len(t), *scene.outside.shape)
+        values, log_errors = np.zeros(shape, FLOAT32), np.zeros(shape, FLOAT32)
+        for view in self._views:
+            results = self._ready.iterate(scene, t, precision, view=view)
+            for index, (one, log_error) in enumerate(results):
+                values[index] += one
+                log_errors[index] += log_error
+        count = FLOAT32.type(len(self._views))
+        yield from zip(values / count, log_errors / count, strict=True)
 
 
 @dataclass(eq=False)
@@ -275,22 +232,23 @@ class _Ready:
         self._lock = threading.Lock()
 
     def run(
-        self, scene: _Scene, t: Sequence[float], precision: str
+        self, scene: Scene, t: Sequence[float], precision: str
     ) -> list[tuple[SliceArray, SliceArray]]:
         """See :meth:`iterate`; copies."""
         return [(v.copy(), e.copy()) for v, e in self.iterate(scene, t, precision)]
 
     def iterate(
-        self, scene: _Scene, t: Sequence[float], precision: str
+        self, scene: Scene, t: Sequence[float], precision: str, *, view: View = PLAIN
     ) -> Iterator[tuple[SliceArray, SliceArray]]:
         """Yield values in HU and the log of their error, both (row, column), views of buffers."""
         rows, columns = scene.outside.shape
+        scene = scene.seen(view)
         compiled = self._for_size(scene.slices.shape[2], scene.slices.shape[3], precision)
         encoder, decoder = self._take(compiled)
         try:
             encoded = encoder.infer({"slices": scene.slices}, share_inputs=True)
             motion, texture = encoded[0], encoded[1]
-            for position in t:
+            for position in map(view.position, t):
                 found = decoder.infer(
                     {
                         "slices": scene.slices,
@@ -304,7 +262,8 @@ class _Ready:
                     share_inputs=True,
                     share_outputs=True,
                 )
-                yield found[0][0, 0, :rows, :columns], found[1][0, 0, :rows, :columns]
+                values, log_error = (view.mirrored(found[i][0, 0]) for i in range(2))
+                yield values[:rows, :columns], log_error[:rows, :columns]
         finally:
             with self._lock:
                 compiled.idle.append((encoder, decoder))

@@ -22,6 +22,23 @@ Precision: TypeAlias = Literal["auto", "f32", "bf16"]
 """Of a network's arithmetic; "auto" is bf16 where the processor has it and nothing changes."""
 
 
+Quality: TypeAlias = Literal["standard", "best"]
+"""How much work a slice is worth; "best" takes several times as long and errs less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """How a method shall compute.
+
+    Attributes:
+        precision: of the arithmetic.
+        quality: how much work a slice is worth.
+    """
+
+    precision: Precision = "auto"
+    quality: Quality = "standard"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """An entry of the registry.
@@ -38,6 +55,7 @@ class Method:
         weights: those in the package that it needs, or None.
         build: makes the interpolator; imports what it needs when called.
         precisions: that it can compute in.
+        qualities: that it offers.
     """
 
     name: str
@@ -46,8 +64,9 @@ class Method:
     rank: int | None
     seconds_a_slice: float
     planes_in_memory: int
-    build: Callable[[Precision], Interpolator]
+    build: Callable[[Choices], Interpolator]
     precisions: tuple[Precision, ...] = ("auto", "f32")
+    qualities: tuple[Quality, ...] = ("standard",)
     modules: tuple[str, ...] = ()
     extra: str = ""
     weights: Path | None = None
@@ -68,14 +87,15 @@ class Method:
         """Whether it is ready to run."""
         return not self.missing
 
-    def make(self, *, precision: Precision = "auto") -> Interpolator:
+    def make(self, *, precision: Precision = "auto", quality: Quality = "standard") -> Interpolator:
         """Make the interpolator.
 
         Args:
             precision: of the arithmetic.
+            quality: how much work a slice is worth.
 
         Raises:
-            RequestError: if something is missing, or it does not have the precision.
+            RequestError: if something is missing, or it does not have the precision or quality.
             InputError: if its weights are damaged.
         """
         if self.missing:
@@ -85,41 +105,45 @@ class Method:
                 f"method {self.name!r} cannot compute in {precision}; "
                 f"choose one of {', '.join(self.precisions)}"
             )
-        return self.build(precision)
+        if quality not in self.qualities:
+            raise RequestError(
+                f"method {self.name!r} has one quality only; leave out --quality {quality}"
+            )
+        return self.build(Choices(precision=precision, quality=quality))
 
 
-def _repeat(precision: Precision) -> Interpolator:
+def _repeat(choices: Choices) -> Interpolator:
     from hrinet.synthesize.repeat import Repeat
 
     return Repeat()
 
 
-def _linear(precision: Precision) -> Interpolator:
+def _linear(choices: Choices) -> Interpolator:
     from hrinet.synthesize.linear import Linear
 
     return Linear()
 
 
-def _cubic(precision: Precision) -> Interpolator:
+def _cubic(choices: Choices) -> Interpolator:
     from hrinet.synthesize.cubic import Cubic
 
     return Cubic()
 
 
-def _flow(precision: Precision) -> Interpolator:
+def _flow(choices: Choices) -> Interpolator:
     from hrinet.synthesize.flow import Flow
 
     return Flow()
 
 
-def _hrinet_flow(weights: Path, precision: Precision) -> Interpolator:
+def _hrinet_flow(weights: Path, choices: Choices) -> Interpolator:
     from hrinet.synthesize.hrinet_flow import HrinetFlow
     from hrinet.weights.flow import load_flow
 
-    return HrinetFlow(load_flow(weights), precision=precision)
+    return HrinetFlow(load_flow(weights), precision=choices.precision, quality=choices.quality)
 
 
-def _generator(weights: Path, precision: Precision) -> Interpolator:
+def _generator(weights: Path, choices: Choices) -> Interpolator:
     from hrinet.synthesize.family import Family
     from hrinet.weights.generator import load_generator
 
@@ -129,7 +153,7 @@ def _generator(weights: Path, precision: Precision) -> Interpolator:
 def _classical(
     name: str,
     summary: str,
-    build: Callable[[Precision], Interpolator],
+    build: Callable[[Choices], Interpolator],
     *,
     rank: int,
     seconds_a_slice: float,
@@ -204,6 +228,7 @@ METHODS: tuple[Method, ...] = (
         planes_in_memory=150,
         build=partial(_hrinet_flow, packaged_weights("hrinet-flow")),
         precisions=("auto", "f32", "bf16"),
+        qualities=("standard", "best"),
         modules=("openvino",),
         weights=packaged_weights("hrinet-flow"),
     ),
@@ -282,10 +307,14 @@ def _trained_method(name: str, weights: Path) -> Method:
 
 
 def build_interpolator(
-    name: str = AUTO, *, weights: Path | None = None, precision: Precision = "auto"
+    name: str = AUTO,
+    *,
+    weights: Path | None = None,
+    precision: Precision = "auto",
+    quality: Quality = "standard",
 ) -> Interpolator:
     """Make a method ready to use; see :func:`find_method` and :meth:`Method.make`."""
-    return find_method(name, weights=weights).make(precision=precision)
+    return find_method(name, weights=weights).make(precision=precision, quality=quality)
 
 
 def second_best(name: str = AUTO) -> str | None:
