@@ -263,10 +263,10 @@ class Geometry:
         """The geometry of some of the slices.
 
         Args:
-            indices: increasing.
+            indices: in order, from either end.
 
         Raises:
-            GeometryError: if they do not increase.
+            GeometryError: if they are in no order.
         """
         return replace(self, origins=self.origins[list(indices)])
 

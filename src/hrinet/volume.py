@@ -308,10 +308,10 @@ class Volume:
         """Some of the slices; their provenance still names the slices of the first input.
 
         Args:
-            indices: increasing.
+            indices: in order, from either end.
 
         Raises:
-            GeometryError: if they do not increase.
+            GeometryError: if they are in no order.
         """
         kept = list(indices)
         return Volume(
