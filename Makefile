@@ -47,7 +47,7 @@ $(VENV)/.test: pyproject.toml | $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/.installed
-	$(PIP) install -c constraints.txt -e '.[train]' --group test --group train-test --group lint
+	$(PIP) install -c constraints.txt -e '.[all]' --group test --group extras-test --group lint
 	@touch $@
 
 $(VENV)/.docs: pyproject.toml | $(VENV)/.installed
