@@ -17,6 +17,7 @@ from common import RESULTS, ct, machine, publish, table
 import hrinet
 from hrinet.geometry import Geometry
 from hrinet.metrics.psnr import mean_squared_error
+from hrinet.metrics.reformats import plane_ssim
 from hrinet.metrics.ssim import ssim_map
 from hrinet.pipeline import interpolate
 from hrinet.synthesize.registry import ranked_methods
@@ -51,20 +52,6 @@ def psnr_of(image: np.ndarray, truth: np.ndarray, window: tuple[float, float]) -
     return float(10 * np.log10((high - low) ** 2 / error))
 
 
-def plane_ssim(image: np.ndarray, truth: np.ndarray, synthetic: np.ndarray, axis: int) -> float:
-    """Mean SSIM over the pixels of coronal (1) or sagittal (2) planes on synthetic slices."""
-    indices = range(PLANE_STEP // 2, image.shape[axis], PLANE_STEP)
-    inner = synthetic[5:-5]
-
-    def one(index: int) -> np.ndarray:
-        planes = (np.take(volume, index, axis=axis) for volume in (image, truth))
-        a, b = (np.clip(plane, *WIDE).astype(np.float64) for plane in planes)
-        return ssim_map(a, b, data_range=WIDE[1] - WIDE[0])[inner]
-
-    with ThreadPoolExecutor() as pool:
-        return float(np.mean([values.mean() for values in pool.map(one, indices)]))
-
-
 def axial_ssim(image: np.ndarray, truth: np.ndarray, synthetic: np.ndarray) -> float:
     def one(index: int) -> float:
         a, b = (np.clip(volume[index], *WIDE).astype(np.float64) for volume in (image, truth))
@@ -92,8 +79,10 @@ def score(volume: hrinet.Volume, factor: int, method: str) -> list[float]:
     return [
         *np.mean(per_slice, axis=0).tolist(),
         axial_ssim(result.array, truth, synthetic),
-        plane_ssim(result.array, truth, synthetic, 1),
-        plane_ssim(result.array, truth, synthetic, 2),
+        *(
+            plane_ssim(result.array, truth, synthetic, axis=axis, value_range=WIDE, step=PLANE_STEP)
+            for axis in (1, 2)
+        ),
     ]
 
 
