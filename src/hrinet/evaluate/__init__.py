@@ -1,0 +1,1 @@
+"""How good the methods are on given scans: protocols, scores, statistics, reports."""
