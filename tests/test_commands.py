@@ -91,7 +91,7 @@ def test_range_spacing_and_grid(scan, tmp_path):
     [
         (("interpolate", "nothing", "o.nii"), "nothing: no such file or folder"),
         (("interpolate", "in.nii", "o.png"), "cannot write '.png'"),
-        (("interpolate", "in.nii", "folder"), "is not available yet"),
+        (("interpolate", "in.nii", "o.nii", "--burn-in"), "--burn-in is for DICOM output"),
         (("interpolate", "in.nii", "no/o.nii"), "does not exist; create it"),
         (("interpolate", "in.nii", "in.nii"), "exists already; pass --overwrite"),
         (("interpolate", "in.nii", "o.nii", "--method", "best"), "no method 'best'"),

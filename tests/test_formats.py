@@ -7,7 +7,17 @@ import pytest
 
 from conftest import make_geometry
 from hrinet.errors import InputError, RequestError
-from hrinet.io.formats import VOLUME_SUFFIXES, check_writable, open_scan, read, volume_suffix, write
+from hrinet.io.dicom_options import DicomOptions
+from hrinet.io.formats import (
+    VOLUME_SUFFIXES,
+    check_writable,
+    is_dicom_output,
+    is_folder,
+    open_scan,
+    read,
+    volume_suffix,
+    write,
+)
 from hrinet.volume import Volume
 
 
@@ -31,10 +41,19 @@ def test_suffixes():
     assert volume_suffix(Path("a.png")) is None
 
 
-@pytest.mark.parametrize("name", ["out", "out.zip", "folder/"])
-def test_dicom_output_is_not_there_yet(tmp_path, name):
-    with pytest.raises(RequestError, match=r"derived DICOM series .* is not available yet; choose"):
-        check_writable(tmp_path / name)
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("out", ""), ("out.zip", ".zip"), ("folder/", ""), ("1.2.826.0", "")]
+)
+def test_a_folder_or_a_zip_is_a_dicom_series(tmp_path, name, suffix):
+    path = tmp_path / name
+    assert is_dicom_output(path)
+    assert check_writable(path, make_geometry([0, 5, 12])) == suffix
+    assert is_folder(path) == (suffix == "")
+
+
+def test_a_folder_needs_a_name():
+    with pytest.raises(RequestError, match="a name of its own"):
+        check_writable(Path(".."))
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.dcm", "out.mhd", "out.gz"])
@@ -79,3 +98,9 @@ def test_series_is_only_for_dicom(tmp_path, thick):
     write(thick, tmp_path / "x.nii")
     with pytest.raises(RequestError, match=r"--series selects a DICOM series"):
         open_scan(tmp_path / "x.nii", series="1.2.3")
+
+
+def test_options_of_dicom_are_for_dicom(tmp_path, thick):
+    with pytest.raises(RequestError, match=r"no DICOM output, for which --compress is"):
+        write(thick, tmp_path / "x.nii", dicom=DicomOptions(compress="rle"))
+    assert list(tmp_path.iterdir()) == []

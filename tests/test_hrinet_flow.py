@@ -22,7 +22,7 @@ from hrinet.synthesize.interpolator import (  # noqa: E402
     Multithreaded,
     Trained,
 )
-from hrinet.synthesize.registry import build_interpolator, find_method  # noqa: E402
+from hrinet.synthesize.registry import Choices, build_interpolator, find_method  # noqa: E402
 from hrinet.synthesize.scene import scene_of  # noqa: E402
 from hrinet.synthesize.trial import SelfChecking  # noqa: E402
 from hrinet.volume import Volume  # noqa: E402
@@ -337,4 +337,4 @@ class TestBest:
 
     def test_others_have_one_quality(self):
         with pytest.raises(RequestError, match="'cubic' has one quality only; leave out --quality"):
-            build_interpolator("cubic", quality="best")
+            build_interpolator("cubic", choices=Choices(quality="best"))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,10 @@ import pytest
 openvino = pytest.importorskip("openvino")
 
 from hrinet.errors import RequestError  # noqa: E402
-from hrinet.synthesize import hrinet_flow  # noqa: E402
+from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.registry import find_method  # noqa: E402
+from hrinet.synthesize.scene import PLAIN  # noqa: E402
 from hrinet.synthesize.trial import Trial  # noqa: E402
 from hrinet.synthesize.trust import Calibration  # noqa: E402
 from hrinet.weights import packaged_weights  # noqa: E402
@@ -33,33 +33,29 @@ class TestPrecision:
     """With a made-up processor, for few have bfloat16."""
 
     @pytest.fixture
-    def make(self, monkeypatch):
+    def make(self):
         def make(precision, *, has_bf16=True, off=0.0, spike=0.0):
-            capable = ["FP32", "BF16"] if has_bf16 else ["FP32"]
-            core = SimpleNamespace(get_property=lambda device, name: capable)
-            monkeypatch.setattr(openvino, "Core", lambda: core)
             asked = []
 
-            class Ready:
-                def __init__(self, graphs, core, *, gaps, threads):
-                    pass
-
-                def run(self, scene, t, precision):
-                    asked.append((precision, t))
+            class Run(NetworkRun):
+                def iterate(self, scene, t, precision, *, view=PLAIN):
+                    asked.append((precision, len(t)))
                     values = np.zeros(scene.outside.shape, np.float32)
                     if precision == "bf16":
                         values += off
                         values[:2] += spike
-                    return [(values, values)] * len(t)
+                    yield from [(values, np.zeros_like(values))] * len(t)
 
-                def iterate(self, scene, t, precision):
-                    asked.append(precision)
-                    for _ in t:
-                        yield (np.zeros(scene.outside.shape, np.float32),) * 2
+            class Engine(FlowEngine):
+                name = "made-up"
 
-            monkeypatch.setattr(hrinet_flow, "_Ready", Ready)
+                def ready(self, *, gaps, threads):
+                    return Run()
+
+            engine = Engine()
+            engine.has_bf16 = has_bf16
             graphs = load_flow(packaged_weights("hrinet-flow"))
-            return HrinetFlow(graphs, precision=precision), asked
+            return HrinetFlow(graphs, runs_on=engine, precision=precision), asked
 
         return make
 
@@ -70,7 +66,7 @@ class TestPrecision:
             assert running.precision == method.precision
 
     def test_bf16_is_refused_where_there_is_none(self, make):
-        with pytest.raises(RequestError, match="'bf16', which this processor does not have; use"):
+        with pytest.raises(RequestError, match="'bf16', which made-up does not have on this mach"):
             make("bf16", has_bf16=False)
 
     @pytest.mark.parametrize("precision", ["auto", "f32"])
@@ -78,13 +74,13 @@ class TestPrecision:
         method, asked = make(precision, has_bf16=False)
         assert method.precision == "f32"
         self.run(method)
-        assert asked == ["f32"]
+        assert asked == [("f32", 3)]
 
     @pytest.mark.parametrize("precision", ["bf16", "f32"])
     def test_what_was_asked_for_is_not_tried(self, make, precision):
         method, asked = make(precision)
         self.run(method, times=2)
-        assert asked == [precision] * 2
+        assert asked == [(precision, 3)] * 2
         assert method.precision == precision
 
     @pytest.mark.parametrize(
@@ -95,7 +91,7 @@ class TestPrecision:
         method, asked = make("auto", off=off, spike=spike)
         assert method.precision == "auto"
         self.run(method, times=3)
-        assert asked == [("f32", (0.5,)), ("bf16", (0.5,)), *[chosen] * 3]
+        assert asked == [("f32", 1), ("bf16", 1), *[(chosen, 3)] * 3]
         assert method.precision == chosen
 
 

@@ -130,7 +130,7 @@ def test_without_its_weights_auto_is_the_next_and_says_so(monkeypatch, tmp_path)
 def test_only_the_network_computes_in_bfloat16(name):
     ready = replace(find_method(name), modules=(), weights=None)
     with pytest.raises(RequestError) as caught:
-        ready.make(precision="bf16")
+        ready.make(Choices(precision="bf16"))
     assert str(caught.value) == (f"method {name!r} cannot compute in bf16; choose one of auto, f32")
     assert find_method("hrinet-flow").precisions == ("auto", "f32", "bf16")
 
@@ -139,10 +139,11 @@ def test_the_choices_reach_the_method():
     asked: list[Choices] = []
     method = replace(find_method("hrinet-flow"), modules=(), weights=None, build=asked.append)
     for precision in ("auto", "f32", "bf16"):
-        method.make(precision=precision)
-    method.make(quality="best")
+        method.make(Choices(precision=precision))
+    method.make(Choices(quality="best", device="cuda"))
     assert [choices.precision for choices in asked] == ["auto", "f32", "bf16", "auto"]
     assert [choices.quality for choices in asked] == ["standard"] * 3 + ["best"]
+    assert [choices.device for choices in asked] == ["cpu"] * 3 + ["cuda"]
 
 
 def test_a_method_without_its_weights_says_so(tmp_path):

@@ -19,6 +19,9 @@ from hrinet.pipeline import interpolate
         ("scan.nii", "scan.json"),
         ("a.b.nrrd", "a.b.json"),
         ("folder/x.MHA", "folder/x.json"),
+        ("series", "series.json"),
+        ("series.zip", "series.json"),
+        ("1.2.826.0", "1.2.826.0.json"),
     ],
 )
 def test_name(output, expected):

@@ -56,6 +56,59 @@ def test_clear_refusals(tmp_path):
             staging.path(tmp_path / "b.nii")
 
 
+def _is_dcm(path):
+    return path.suffix == ".dcm"
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with Staging(overwrite=False) as staging:
+        folder = staging.folder(tmp_path / "out", replaces=_is_dcm)
+        (folder / "1.dcm").write_bytes(b"1")
+        assert not (tmp_path / "out").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "1.dcm").read_bytes() == b"1"
+
+
+def test_a_failed_folder_leaves_the_old_one(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1.dcm").write_bytes(b"old")
+    with pytest.raises(ValueError, match="boom"), Staging(overwrite=True) as staging:
+        (staging.folder(tmp_path / "out", replaces=_is_dcm) / "2.dcm").write_bytes(b"new")
+        raise ValueError("boom")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["1.dcm"]
+    with Staging(overwrite=True) as staging:
+        (staging.folder(tmp_path / "out", replaces=_is_dcm) / "2.dcm").write_bytes(b"new")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["2.dcm"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_folder_with_anything_else_is_never_replaced(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    with Staging(overwrite=False) as staging:
+        staging.folder(folder, replaces=_is_dcm)  # Empty: nothing can be lost.
+    (folder / "1.dcm").write_bytes(b"mine")
+    with (
+        Staging(overwrite=False) as staging,
+        pytest.raises(RequestError, match="not empty; pass --overwrite"),
+    ):
+        staging.folder(folder, replaces=_is_dcm)
+    (folder / "thesis.txt").write_bytes(b"mine")
+    with (
+        Staging(overwrite=True) as staging,
+        pytest.raises(RequestError, match=r"holds 'thesis.txt', which is no part"),
+    ):
+        staging.folder(folder, replaces=_is_dcm)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(folder)
+    with Staging(overwrite=True) as staging:
+        with pytest.raises(RequestError, match="is a file, expected a folder"):
+            staging.folder(tmp_path / "file", replaces=_is_dcm)
+        with pytest.raises(RequestError, match="is a link to a folder"):
+            staging.folder(tmp_path / "link", replaces=_is_dcm)
+    assert len(list(folder.iterdir())) == 2
+
+
 _WRITE_SLOWLY = """
 import sys, time
 from pathlib import Path

@@ -16,7 +16,7 @@ from conftest import make_geometry
 from doubtful import Doubtful, expected_error, half_width
 from hrinet.errors import InputError, RequestError, RunError
 from hrinet.io.sidecar import half_width_path, schema
-from hrinet.job import Options, parse_precision, parse_quality, prepare
+from hrinet.job import Options, parse_device, parse_precision, parse_quality, prepare
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.report.summary import summarize
@@ -316,8 +316,8 @@ def test_a_method_is_asked_about_the_gaps_that_it_fills(method):
 def test_precision_and_quality_reach_the_method(monkeypatch, thick, tmp_path, scan):
     seen = []
 
-    def build(name, *, weights, precision, quality):
-        seen.append((precision, quality))
+    def build(name, *, weights, choices):
+        seen.append((choices.precision, choices.quality))
         return Doubtful()
 
     monkeypatch.setattr("hrinet.job.build_interpolator", build)
@@ -330,6 +330,11 @@ def test_precision_and_quality_reach_the_method(monkeypatch, thick, tmp_path, sc
     assert parse_quality("best") == "best"
     with pytest.raises(RequestError, match="--quality is 'good', expected standard or best"):
         parse_quality("good")
+    assert parse_device("mps") == "mps"
+    with pytest.raises(RequestError, match="--device is 'gpu', expected cpu, cuda or mps"):
+        parse_device("gpu")
+    with pytest.raises(RequestError, match="leave out --device"):
+        interpolate(thick, label=True, device="cuda")
     with pytest.raises(RequestError, match="leave out --quality"):
         interpolate(thick, label=True, quality="best")
     assert parse_precision("bf16") == "bf16"

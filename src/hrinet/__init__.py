@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hrinet.errors import RequestError as RequestError
     from hrinet.errors import RunError as RunError
     from hrinet.geometry import Geometry as Geometry
+    from hrinet.io.dicom_options import DicomOptions as DicomOptions
     from hrinet.io.formats import open_scan as open_scan
     from hrinet.io.formats import read as read
     from hrinet.io.formats import write as write
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; resolved on first use, so that `import hrinet` costs nothing.
 _HOMES = {
+    "DicomOptions": "hrinet.io.dicom_options",
     "Geometry": "hrinet.geometry",
     "GeometryError": "hrinet.errors",
     "HrinetError": "hrinet.errors",

@@ -15,7 +15,15 @@ from hrinet.plan.gaps import GapLimits
 from hrinet.plan.plan import Grid, Plan, Request, make_plan
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.interpolator import Cautious, Described, Estimating, Interpolator, Trained
-from hrinet.synthesize.registry import AUTO, Precision, Quality, build_interpolator, second_best
+from hrinet.synthesize.registry import (
+    AUTO,
+    Choices,
+    Device,
+    Precision,
+    Quality,
+    build_interpolator,
+    second_best,
+)
 from hrinet.synthesize.synthesized import SliceError
 from hrinet.synthesize.trial import SelfChecking
 from hrinet.untilt import Untilted
@@ -40,6 +48,7 @@ class Options:
         threads: cores to use; by default all.
         precision: of a network's arithmetic; the other methods have one only.
         quality: how much work a slice is worth, where the method leaves a choice.
+        device: what runs a network; the other methods know the CPU only.
     """
 
     request: Request = field(default_factory=Request)
@@ -50,6 +59,7 @@ class Options:
     threads: int | None = None
     precision: Precision = "auto"
     quality: Quality = "standard"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +194,9 @@ def _interpolator(options: Options, *, needs_estimate: bool) -> Interpolator:
         return build_interpolator(
             options.method,
             weights=options.weights,
-            precision=options.precision,
-            quality=options.quality,
+            choices=Choices(
+                precision=options.precision, quality=options.quality, device=options.device
+            ),
         )
     if options.method != AUTO:
         raise RequestError(
@@ -197,6 +208,8 @@ def _interpolator(options: Options, *, needs_estimate: bool) -> Interpolator:
         raise RequestError("label maps have a method of their own; leave out --precision bf16")
     if options.quality != "standard":
         raise RequestError("label maps have a method of their own; leave out --quality")
+    if options.device != "cpu":
+        raise RequestError("label maps have a method of their own; leave out --device")
     if needs_estimate:
         raise RequestError(
             "label maps have a method of their own, which gives no estimate of its error; leave "
@@ -345,6 +358,17 @@ def parse_quality(text: str) -> Quality:
     if text in get_args(Quality):
         return text  # type: ignore[return-value]
     raise RequestError(f"--quality is {text!r}, expected standard or best")
+
+
+def parse_device(text: str) -> Device:
+    """One of the names of :data:`hrinet.synthesize.registry.Device`.
+
+    Raises:
+        RequestError: if there is no such device.
+    """
+    if text in get_args(Device):
+        return text  # type: ignore[return-value]
+    raise RequestError(f"--device is {text!r}, expected cpu, cuda or mps")
 
 
 def parse_grid(text: str | None) -> Grid | None:

@@ -7,14 +7,22 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hrinet.errors import RangeExceededError, RunError
-from hrinet.io.formats import check_writable, open_scan, open_sink
+from hrinet.errors import RangeExceededError, RequestError, RunError
+from hrinet.io.dicom_options import DicomOptions
+from hrinet.io.formats import (
+    check_writable,
+    is_dicom_output,
+    is_folder,
+    open_scan,
+    open_sink,
+    stage,
+)
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.sidecar import half_width_path, sidecar_path, write_sidecar
 from hrinet.io.sink import VolumeSink, finishing
@@ -29,12 +37,13 @@ from hrinet.job import (
 )
 from hrinet.plan.plan import Grid, Request
 from hrinet.synthesize.engine import synthesize
-from hrinet.synthesize.registry import AUTO, Precision, Quality
+from hrinet.synthesize.registry import AUTO, Device, Precision, Quality
 from hrinet.synthesize.synthesized import SliceError, Synthesized
 from hrinet.types import FLOAT32, SliceArray, VolumeArray
 from hrinet.volume import ObservedSource, Provenance, SliceSource, Uncertainty, Volume
 
 if TYPE_CHECKING:
+    from hrinet.io.dicom.derive.series import DerivedSeries, Quantity
     from hrinet.report.preview import Preview
 
 
@@ -52,6 +61,7 @@ def interpolate(
     uncertainty: bool = False,
     precision: Precision = "auto",
     quality: Quality = "standard",
+    device: Device = "cpu",
     threads: int | None = None,
 ) -> Volume:
     """Fill the gaps of a volume.
@@ -73,6 +83,7 @@ def interpolate(
             needs a method that estimates its error, and memory for two float32 volumes more.
         precision: of a network's arithmetic.
         quality: how much work a slice is worth; ``"best"`` takes several times as long.
+        device: what runs a network; other than the CPU needs PyTorch.
         threads: cores to use; by default all.
 
     Returns:
@@ -92,6 +103,7 @@ def interpolate(
         threads=threads,
         precision=precision,
         quality=quality,
+        device=device,
     )
     job = prepare(volume, options, needs_estimate=uncertainty)
     array = np.empty(job.geometry.shape, volume.dtype)
@@ -116,13 +128,14 @@ class Outputs:
     """The files to write.
 
     Attributes:
-        volume: the filled volume.
+        volume: the filled volume: a volume file, or a folder or ``.zip`` for a DICOM series.
         preview: a PNG, or None.
         uncertainty: a volume file for the expected absolute error of every voxel, HU, float32, or
             None. The half width of the 90 % interval goes beside it; see
             :func:`hrinet.io.sidecar.half_width_path`.
         report: a JSON report, or None.
         overwrite: whether existing files may be replaced.
+        dicom: how a DICOM series is written.
     """
 
     volume: Path
@@ -130,6 +143,7 @@ class Outputs:
     uncertainty: Path | None = None
     report: Path | None = None
     overwrite: bool = False
+    dicom: DicomOptions = field(default_factory=DicomOptions)
 
     @property
     def maps(self) -> tuple[Path, ...]:
@@ -172,8 +186,7 @@ def interpolate_file(
         RequestError: if the request cannot be fulfilled.
         RunError: if writing fails.
     """
-    for path in (outputs.volume, *outputs.maps):
-        check_writable(path)
+    _check_outputs(Path(input_path), outputs, options)
     source = open_scan(input_path, series=series, limits=limits)
     try:
         return _interpolate_scan(source, outputs, options, progress, command)
@@ -191,20 +204,27 @@ def _interpolate_scan(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     job = prepare(
-        source, options, needs_uniform=True, needs_estimate=outputs.uncertainty is not None
+        source,
+        options,
+        needs_uniform=not all(map(is_dicom_output, (outputs.volume, *outputs.maps))),
+        needs_estimate=outputs.uncertainty is not None,
     )
     _check_space(outputs, job)
+    series = _plan_dicom(job, outputs)
     with Staging(overwrite=outputs.overwrite) as staging:
         sidecar = staging.path(sidecar_path(outputs.volume))
         preview = staging.path(outputs.preview) if outputs.preview else None
         report = staging.path(outputs.report) if outputs.report else None
-        staged = {path: staging.path(path) for path in (*outputs.maps, outputs.volume)}
+        staged = {path: stage(staging, path) for path in (*outputs.maps, outputs.volume)}
         picture = _new_preview(job) if preview else None
-        errors = _write_volumes(job, outputs, staged, picture, progress)
+        errors, remarks = _write_volumes(job, outputs, series, staged, picture, progress)
         if picture is not None and preview is not None:
             picture.save(preview)
         provenance = job.provenance(errors)
         run = describe(job, command=command) | _uncertainty_of(provenance, outputs)
+        run["notes"] += remarks
+        if outputs.volume in series:
+            run["plan"]["position_error_mm"] = 0.0  # Every image has a place of its own.
         write_sidecar(
             sidecar,
             output=outputs.volume,
@@ -212,6 +232,7 @@ def _interpolate_scan(
             provenance=provenance,
             info=source.info,
             run=run,
+            series=series.get(outputs.volume),
         )
         expected, half_width = outputs.maps or (None, None)
         result = {
@@ -231,11 +252,17 @@ def _interpolate_scan(
 def _write_volumes(
     job: Job,
     outputs: Outputs,
+    series: Mapping[Path, DerivedSeries],
     staged: Mapping[Path, Path],
     picture: Preview | None,
     progress: Progress | None,
-) -> list[SliceError | None]:
-    """Run the job into its volume files, and return the estimated error of every slice."""
+) -> tuple[list[SliceError | None], list[str]]:
+    """Run the job into its volume files.
+
+    Returns:
+        The estimated error of every slice, and what the user should know about the writing.
+    """
+    sinks = []
 
     def opened(path: Path, dtype: np.dtype[Any]) -> VolumeSink:
         sink = open_sink(
@@ -244,7 +271,10 @@ def _write_volumes(
             geometry=job.geometry,
             dtype=dtype,
             info=job.source.info,
+            series=series.get(path),
+            name=path.stem,
         )
+        sinks.append(sink)
         return stack.enter_context(finishing(sink))
 
     errors = []
@@ -266,7 +296,44 @@ def _write_volumes(
                 )
             if progress is not None:
                 progress(index + 1, len(job.plan.slices))
-    return errors
+    notes = (note for sink in sinks for note in getattr(sink, "notes", ()))
+    return errors, list(dict.fromkeys(notes))
+
+
+def _check_outputs(input_path: Path, outputs: Outputs, options: Options) -> None:
+    """Refuse outputs that cannot be written, before any work is done."""
+    for path in (outputs.volume, *outputs.maps):
+        check_writable(path)
+        if is_folder(path) and input_path.is_dir():
+            inside, outside = path.resolve(), input_path.resolve()
+            if inside.is_relative_to(outside) or outside.is_relative_to(inside):
+                raise RequestError(
+                    f"{path}: is the input's folder, lies in it or holds it; write the derived "
+                    "series somewhere else"
+                )
+    dicom = any(map(is_dicom_output, (outputs.volume, *outputs.maps)))
+    if dicom and options.label:
+        raise RequestError(
+            f"{outputs.volume}: a segmentation is no CT, and cannot be written as a DICOM series; "
+            "write .nii.gz, .nrrd or .mha"
+        )
+    if not dicom and (chosen := outputs.dicom.chosen):
+        raise RequestError(
+            f"{chosen} is for DICOM output; give a folder or a .zip instead of {outputs.volume}"
+        )
+
+
+def _plan_dicom(job: Job, outputs: Outputs) -> dict[Path, DerivedSeries]:
+    """The derived series by the path that it goes to, for those outputs that are DICOM."""
+    from hrinet.io.dicom.derive.plan import plan_job
+
+    quantities: dict[Path, Quantity] = {outputs.volume: "image"}
+    quantities |= zip(outputs.maps, ("expected_error", "half_width_90"), strict=False)
+    return {
+        path: plan_job(job, outputs.dicom, quantity=quantity)
+        for path, quantity in quantities.items()
+        if is_dicom_output(path)
+    }
 
 
 def _uncertainty_of(provenance: tuple[Provenance, ...], outputs: Outputs) -> dict[str, Any]:

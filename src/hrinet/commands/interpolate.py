@@ -21,7 +21,11 @@ def interpolate(
         ),
     ],
     output_path: Annotated[
-        Path, typer.Argument(metavar="OUTPUT", help="A .nii, .nii.gz, .nrrd or .mha file.")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT",
+            help="A .nii, .nii.gz, .nrrd or .mha file; or a folder or .zip for a DICOM series.",
+        ),
     ],
     spacing: Annotated[
         str,
@@ -89,7 +93,28 @@ def interpolate(
         typer.Option(
             metavar="FILE",
             help="Also write the expected absolute error of every voxel, HU, and beside it half "
-            "the width of the 90 % interval; needs a method that estimates its error.",
+            "the width of the 90 % interval; a file, folder or .zip like OUTPUT. Needs a method "
+            "that estimates its error.",
+        ),
+    ] = None,
+    enhanced: Annotated[
+        bool,
+        typer.Option(
+            "--enhanced", help="DICOM output as one Enhanced CT object, not one file a slice."
+        ),
+    ] = False,
+    compress: Annotated[
+        str | None,
+        typer.Option(metavar="rle|jpegls|j2k", help="Compress DICOM output without loss."),
+    ] = None,
+    burn_in: Annotated[
+        bool, typer.Option("--burn-in", help="Draw a mark into synthetic DICOM slices.")
+    ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SERIES",
+            help="DICOM series that gives patient and study to DICOM output from a volume file.",
         ),
     ] = None,
     report: Annotated[
@@ -116,6 +141,13 @@ def interpolate(
             "eight ways, takes as many times as long and errs less.",
         ),
     ] = "standard",
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="cpu|cuda|mps",
+            help="What runs a network; other than cpu needs pip install 'hrinet[torch]'.",
+        ),
+    ] = "cpu",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the report as one JSON object.")
     ] = False,
@@ -129,6 +161,7 @@ def interpolate(
     """
     from hrinet import job, pipeline
     from hrinet.commands.progress import progress_bar
+    from hrinet.io.dicom_options import DicomOptions, parse_compression
     from hrinet.plan.plan import Request
     from hrinet.report.wording import describe_result
 
@@ -153,6 +186,12 @@ def interpolate(
                 uncertainty=uncertainty,
                 report=report,
                 overwrite=overwrite,
+                dicom=DicomOptions(
+                    enhanced=enhanced,
+                    compress=parse_compression(compress),
+                    burn_in=burn_in,
+                    like=like,
+                ),
             ),
             job.Options(
                 request=request,
@@ -163,6 +202,7 @@ def interpolate(
                 threads=threads,
                 precision=job.parse_precision(precision),
                 quality=job.parse_quality(quality),
+                device=job.parse_device(device),
             ),
             series=series,
             progress=progress,

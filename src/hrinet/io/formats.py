@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hrinet.errors import InputError, RequestError
 from hrinet.geometry import Geometry
+from hrinet.io.dicom_options import DicomOptions
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.io.sink import VolumeSink
+from hrinet.io.sink import VolumeSink, finishing
 from hrinet.io.staging import Staging
 from hrinet.volume import Provenance, SliceSource, SourceInfo, Volume
 
+if TYPE_CHECKING:
+    from hrinet.io.dicom.derive.series import DerivedSeries
+
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-"""What can be written."""
+"""Volume files that can be written."""
+
+DICOM_SUFFIXES = ("", ".zip")
+"""What stands for a derived DICOM series: a folder or a zip."""
 
 _READABLE_SUFFIXES = (*VOLUME_SUFFIXES, ".nhdr", ".mhd")
 
@@ -27,6 +35,21 @@ def volume_suffix(path: Path, *, of: Sequence[str] = _READABLE_SUFFIXES) -> str 
     return next(
         (suffix for suffix in sorted(of, key=len, reverse=True) if name.endswith(suffix)), None
     )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether an output means a DICOM folder: it is one, or its name has no suffix.
+
+    The last part of a UID is no suffix.
+    """
+    if volume_suffix(path) is not None and not path.is_dir():
+        return False
+    return path.is_dir() or re.fullmatch(r"(\.\d*)?", path.suffix) is not None
+
+
+def is_dicom_output(path: Path) -> bool:
+    """Whether an output means a derived DICOM series, a folder or a zip."""
+    return is_folder(path) or path.suffix.lower() == ".zip"
 
 
 def open_scan(
@@ -106,21 +129,21 @@ def check_writable(path: Path, geometry: Geometry | None = None) -> str:
         geometry: of what will be written, if known.
 
     Returns:
-        The suffix.
+        The suffix; empty for a DICOM folder.
 
     Raises:
         RequestError: if the suffix is not one that can be written, or the format cannot hold the
             geometry.
     """
+    if is_dicom_output(path):
+        if path.name in ("", ".."):
+            raise RequestError(f"{path}: give the folder of the derived series a name of its own")
+        return "" if is_folder(path) else ".zip"
     suffix = volume_suffix(path, of=VOLUME_SUFFIXES)
     if suffix is None:
-        if path.suffix == "" or path.suffix.lower() == ".zip" or path.is_dir():
-            raise RequestError(
-                f"{path}: writing a derived DICOM series (a folder or .zip) is not available yet; "
-                f"choose a file name that ends in one of {', '.join(VOLUME_SUFFIXES)}"
-            )
         raise RequestError(
-            f"{path}: cannot write {path.suffix!r}; choose one of {', '.join(VOLUME_SUFFIXES)}"
+            f"{path}: cannot write {path.suffix!r}; choose one of {', '.join(VOLUME_SUFFIXES)}, or "
+            "a name without suffix or with .zip for a DICOM series"
         )
     if geometry is None:
         return suffix
@@ -144,16 +167,32 @@ def open_sink(
     geometry: Geometry,
     dtype: np.dtype[Any],
     info: SourceInfo,
+    series: DerivedSeries | None = None,
+    name: str = "",
+    checks_originals: bool = False,
 ) -> VolumeSink:
-    """Start writing a volume file.
+    """Start writing a volume file or a DICOM series.
 
     Args:
         temporary: path to write to (its own suffix does not matter).
-        suffix: one of :data:`VOLUME_SUFFIXES`.
-        geometry: of all slices that will be written; uniform.
+        suffix: one of :data:`VOLUME_SUFFIXES` or :data:`DICOM_SUFFIXES`.
+        geometry: of all slices that will be written; uniform but for DICOM.
         dtype: int16 or float32.
         info: of the source, for the order of the axes in the file.
+        series: what a DICOM series says, for those.
+        name: of the folder in a zip.
+        checks_originals: whether to compare originals with the source of a DICOM series first.
     """
+    if series is not None:
+        from hrinet.io.dicom.derive.sink import open_dicom_sink
+
+        return open_dicom_sink(
+            temporary,
+            series,
+            is_zip=suffix == ".zip",
+            name=name,
+            checks_originals=checks_originals,
+        )
     if suffix in (".nii", ".nii.gz"):
         from hrinet.io import nifti
 
@@ -169,43 +208,66 @@ def open_sink(
     return metaimage.MetaImageSink(temporary, geometry=geometry, dtype=dtype, info=info)
 
 
-def write(volume: Volume, path: str | Path, *, overwrite: bool = False) -> None:
+def stage(staging: Staging, path: Path) -> Path:
+    """The temporary path for an output, a folder if it is one; see :class:`Staging`."""
+    if is_folder(path):
+        return staging.folder(path, replaces=lambda inside: inside.suffix == ".dcm")
+    return staging.path(path)
+
+
+def write(
+    volume: Volume,
+    path: str | Path,
+    *,
+    overwrite: bool = False,
+    dicom: DicomOptions | None = None,
+) -> None:
     """Write a volume and its sidecar ``.json``.
 
     Args:
-        volume: uniform in its slice positions.
-        path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``.
+        volume: uniform in its slice positions, but for DICOM.
+        path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``; or a folder or ``.zip`` for a derived
+            DICOM series, whose headers come from the scan that the volume was read from.
         overwrite: whether existing files may be replaced.
+        dicom: how a DICOM series is written.
 
     Raises:
         RequestError: if the format cannot hold the volume, or a file exists.
+        InputError: if the scan that a DICOM series needs cannot be read.
     """
     from hrinet.io.sidecar import sidecar_path, write_sidecar
 
     path = Path(path)
     suffix = check_writable(path, volume.geometry)
+    series = None
+    if is_dicom_output(path):
+        from hrinet.io.dicom.derive.plan import plan_volume
+
+        series = plan_volume(volume, dicom or DicomOptions())
+    elif dicom is not None and (chosen := dicom.chosen):
+        raise RequestError(f"{path}: is no DICOM output, for which {chosen} is")
     with Staging(overwrite=overwrite) as staging:
         sidecar = staging.path(sidecar_path(path))
         sink = open_sink(
-            staging.path(path),
+            stage(staging, path),
             suffix=suffix,
             geometry=volume.geometry,
             dtype=volume.dtype,
             info=volume.info,
+            series=series,
+            name=path.stem,
+            checks_originals=True,
         )
-        try:
+        with finishing(sink):
             for values in volume.array:
                 sink.write(values)
-            sink.close()
-        except BaseException:
-            sink.abort()
-            raise
         write_sidecar(
             sidecar,
             output=path,
             geometry=volume.geometry,
             provenance=volume.provenance,
             info=volume.info,
+            series=series,
         )
 
 

@@ -7,12 +7,15 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hrinet
 from hrinet.errors import InputError
 from hrinet.geometry import Geometry
 from hrinet.volume import Provenance, SourceInfo
+
+if TYPE_CHECKING:
+    from hrinet.io.dicom.derive.series import DerivedSeries, DerivedSlice
 
 SCHEMA_VERSION = 1
 
@@ -20,7 +23,10 @@ NOTICE = "Synthetic slices are computed from their neighbours, not measured. Not
 
 
 def sidecar_path(output: Path) -> Path:
-    """``scan.nii.gz`` -> ``scan.json``, in the same folder."""
+    """``scan.nii.gz`` -> ``scan.json``, in the same folder; ``series/`` -> ``series.json``.
+
+    It lies beside a DICOM folder, not in it, so that an archive can import the folder as it is.
+    """
     stem, _ = _parts(output)
     return output.with_name(f"{stem}.json")
 
@@ -32,10 +38,13 @@ def half_width_path(expected_error: Path) -> Path:
 
 
 def _parts(path: Path) -> tuple[str, str]:
-    """Name without suffix, and the suffix (``.nii.gz`` whole) as it is written."""
-    from hrinet.io.formats import volume_suffix
+    """Name without suffix, and the suffix (``.nii.gz`` whole) as it is written.
 
-    length = len(volume_suffix(path) or path.suffix)
+    A DICOM folder has none, whatever dots are in its name.
+    """
+    from hrinet.io.formats import is_folder, volume_suffix
+
+    length = 0 if is_folder(path) else len(volume_suffix(path) or path.suffix)
     return path.name[: len(path.name) - length], path.name[len(path.name) - length :]
 
 
@@ -53,6 +62,7 @@ def sidecar(
     provenance: Sequence[Provenance],
     info: SourceInfo,
     run: Mapping[str, Any] | None = None,
+    series: DerivedSeries | None = None,
 ) -> dict[str, Any]:
     """Describe an output.
 
@@ -62,10 +72,16 @@ def sidecar(
         provenance: one entry an output slice.
         info: what the reader found out about the source.
         run: request, method, engine and timings, where the output came from a command.
+        series: for DICOM: its UIDs and files; and its geometry, which is exact.
 
     Returns:
         A JSON object that satisfies :func:`schema`.
     """
+    written: Sequence[DerivedSlice | None] = [None] * len(provenance)
+    dicom: dict[str, Any] = {}
+    if series is not None:
+        geometry, written = series.geometry, series.slices
+        dicom = {"dicom": {"series_uid": series.uid, "enhanced": series.options.enhanced}}
     return {
         "schema": f"hrinet-sidecar-{SCHEMA_VERSION}",
         "notice": NOTICE,
@@ -94,11 +110,12 @@ def sidecar(
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}",
         },
+        **dicom,
         "run": dict(run or {}),
         "slices": [
-            _slice_entry(index, float(position), entry)
-            for index, (position, entry) in enumerate(
-                zip(geometry.positions_mm, provenance, strict=True)
+            {**_slice_entry(index, float(position), entry), **_instance_entry(series, one)}
+            for index, (position, entry, one) in enumerate(
+                zip(geometry.positions_mm, provenance, written, strict=True)
             )
         ],
     }
@@ -123,6 +140,14 @@ def _slice_entry(index: int, position_mm: float, entry: Provenance) -> dict[str,
     return described
 
 
+def _instance_entry(series: DerivedSeries | None, one: DerivedSlice | None) -> dict[str, Any]:
+    """Where a slice is found in a DICOM output."""
+    if series is None or one is None:
+        return {}
+    file, uid = series.place_of(one)
+    return {"file": file, "uid": uid}
+
+
 def _error_entry(entry: Provenance) -> dict[str, float]:
     if entry.expected_error_hu is None or entry.half_width_90_hu is None:
         return {}
@@ -140,13 +165,37 @@ def write_sidecar(
     provenance: Sequence[Provenance],
     info: SourceInfo,
     run: Mapping[str, Any] | None = None,
+    series: DerivedSeries | None = None,
 ) -> None:
     """Write :func:`sidecar` as UTF-8 JSON, a slice a line so that it can be read and compared."""
-    content = sidecar(output=output, geometry=geometry, provenance=provenance, info=info, run=run)
+    content = sidecar(
+        output=output,
+        geometry=geometry,
+        provenance=provenance,
+        info=info,
+        run=run,
+        series=series,
+    )
     slices = content.pop("slices")
     head = json.dumps(content, indent=2, ensure_ascii=False)[:-2]
     rows = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in slices)
     path.write_text(f'{head},\n  "slices": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
+
+
+def read_sidecar(output: Path) -> dict[str, Any]:
+    """The sidecar of an output.
+
+    Raises:
+        InputError: if it is missing or not one of ours.
+    """
+    path = sidecar_path(output)
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if content["schema"] == f"hrinet-sidecar-{SCHEMA_VERSION}":
+            return dict(content)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: is not a readable HRINet sidecar")
 
 
 def read_kinds(output: Path) -> tuple[str, ...]:
@@ -155,9 +204,7 @@ def read_kinds(output: Path) -> tuple[str, ...]:
     Raises:
         InputError: if the sidecar is missing or not one of ours.
     """
-    path = sidecar_path(output)
     try:
-        content = json.loads(path.read_text("utf-8"))
-        return tuple(str(entry["kind"]) for entry in content["slices"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: is not a readable HRINet sidecar") from error
+        return tuple(str(entry["kind"]) for entry in read_sidecar(output)["slices"])
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{sidecar_path(output)}: is not a readable HRINet sidecar") from error

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hrinet.train.manifest import Manifest
+    from hrinet.verify.derived import Verification
 
 _WIDTH = 96
 _MOST_LISTED = 20
@@ -116,6 +117,21 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
     )
     lines += _notes(outcome["notes"])
     return "\n".join(lines)
+
+
+def describe_verification(found: Verification) -> str:
+    """What ``hrinet verify`` found, a check a line."""
+    signs = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+    width = max(len(check.name) for check in found.checks)
+    lines = [
+        f"{signs[check.outcome]:<7} {check.name:<{width}}  {check.detail}" for check in found.checks
+    ]
+    failed = sum(check.outcome == "failed" for check in found.checks)
+    left = sum(check.outcome == "skipped" for check in found.checks)
+    what = f"{found.originals} original and {found.synthetic} synthetic images"
+    verdict = f"{failed} checks FAILED" if failed else "verified"
+    more = f", {left} checks not made" if left else ""
+    return "\n".join([*lines, f"{what}: {verdict}{more}."])
 
 
 def describe_manifest(manifest: Manifest) -> str:

@@ -19,6 +19,7 @@ from hrinet.networks.padding import crop_to
 from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.fallback import blend, outside_window
 from hrinet.synthesize.interpolator import Gap, WeightsId
+from hrinet.synthesize.torch_device import find_device
 from hrinet.train import to_hu, to_unit
 from hrinet.types import SliceArray
 from hrinet.weights.generator import TrainedGenerator
@@ -34,14 +35,21 @@ _OVERSHOOT = 0.01
 class Family:
     """A trained generator, with the cubic outside its window."""
 
-    def __init__(self, trained: TrainedGenerator) -> None:
+    def __init__(self, trained: TrainedGenerator, *, device: str = "cpu") -> None:
         """Take a generator over.
 
         Args:
             trained: for gray images; its network is changed to compute faster.
+            device: of PyTorch.
+
+        Raises:
+            RequestError: if there is no such device.
         """
+        self._device = find_device(device)
+        self.engine = "cpu" if device == "cpu" else f"torch {device}"
+        self.precision = "f32"
         # Channels last is the faster layout on a CPU, by a tenth to a half.
-        self._network = trained.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = trained.network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         for module in self._network.modules():
             if isinstance(module, torch.nn.LeakyReLU):
                 module.inplace = True  # A sixth of the time went into fresh memory.
@@ -89,7 +97,7 @@ class Family:
             unit[~np.isfinite(values)] = 0.0
             padded[index, 0, top : top + rows, left : left + columns] = unit
         with torch.inference_mode():
-            maps = self._network.encode(torch.from_numpy(padded))
+            maps = self._network.encode(torch.from_numpy(padded).to(self._device))
             return tuple(m[:1] for m in maps), tuple(m[1:] for m in maps)
 
     def _decode(
@@ -105,6 +113,8 @@ class Family:
         One at a time: all of a gap at once was not faster, and takes memory for each.
         """
         with torch.inference_mode():
-            a = torch.tensor([alpha_from_position(position)], dtype=torch.float32)
+            a = torch.tensor(
+                [alpha_from_position(position)], dtype=torch.float32, device=self._device
+            )
             image = self._network.decode(self._network.mix(first, second, a))
-            return np.asarray(crop_to(image, rows, columns)[0, 0].numpy())
+            return np.asarray(crop_to(image, rows, columns)[0, 0].cpu().numpy())

@@ -1,7 +1,8 @@
-"""``hrinet-flow``: motion-compensated taps weighed by a network, run by OpenVINO.
+"""``hrinet-flow``: motion-compensated taps weighed by a network.
 
-See :mod:`hrinet.networks.flow_net` for the network and :mod:`hrinet.weights.graphs` for the two
-graphs that are run here: one once a gap, one for every position in it.
+See :mod:`hrinet.networks.flow_net` for the network, :mod:`hrinet.weights.graphs` for the two graphs
+that it is run as (one once a gap, one for every position in it), and
+:mod:`hrinet.synthesize.flow_engine` for what runs them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from hrinet.errors import RequestError
 from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.fallback import blend
+from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
 from hrinet.synthesize.registry import Precision, Quality
 from hrinet.synthesize.scene import PLAIN, VIEWS, Scene, View, scene_of
@@ -24,9 +26,6 @@ from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
 from hrinet.types import FLOAT32, SliceArray
 from hrinet.weights.flow import FlowGraphs
-
-_MOST_GAPS = 4
-"""Gaps at the same time, however many cores: each takes about 150 MB at 512 x 512."""
 
 _CHECK_EVERY = 7
 """Of the voxels of a hidden slice one in so many is judged; neighbours err alike."""
@@ -38,32 +37,37 @@ _BF16_MEAN_HU, _BF16_HIGH_HU = 0.25, 1.0
 class HrinetFlow:
     """The network, with the cubic where it cannot be asked."""
 
-    engine = "openvino"
-
     def __init__(
-        self, graphs: FlowGraphs, *, precision: Precision = "auto", quality: Quality = "standard"
+        self,
+        graphs: FlowGraphs,
+        *,
+        runs_on: FlowEngine | None = None,
+        precision: Precision = "auto",
+        quality: Quality = "standard",
     ) -> None:
         """Take weights over.
 
         Args:
             graphs: of the network.
+            runs_on: what computes; by default OpenVINO.
             precision: of the arithmetic.
             quality: "best" is the mean over all views of a gap, for as many times the work.
 
         Raises:
-            RequestError: if the processor does not have the precision.
+            RequestError: if the engine does not have the precision.
         """
-        import openvino
+        if runs_on is None:
+            from hrinet.synthesize.flow_openvino import OpenVinoEngine
 
-        self._graphs = graphs
-        self._core = openvino.Core()
-        has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if precision == "bf16" and not has_bf16:
+            runs_on = OpenVinoEngine(graphs)
+        if precision == "bf16" and not runs_on.has_bf16:
             raise RequestError(
-                "precision is 'bf16', which this processor does not have; use 'auto' or 'f32'"
+                f"precision is 'bf16', which {runs_on.name} does not have on this machine; use "
+                "'auto' or 'f32'"
             )
-        self._wanted: Precision = "f32" if precision == "auto" and not has_bf16 else precision
-        self._used = self._wanted
+        self._graphs = graphs
+        self._runs_on = runs_on
+        self._used: Precision = "f32" if precision == "auto" and not runs_on.has_bf16 else precision
         self._views = VIEWS if quality == "best" else (PLAIN,)
         description = graphs.description
         self.name = description.name
@@ -77,6 +81,11 @@ class HrinetFlow:
     def self_check(self) -> SelfCheck | None:
         """What hidden slices of the last scan told; see :class:`SelfChecking`."""
         return self._self_check
+
+    @property
+    def engine(self) -> str:
+        """What computes."""
+        return self._runs_on.name
 
     @property
     def precision(self) -> str:
@@ -97,14 +106,12 @@ class HrinetFlow:
 
     def gaps_at_once(self, threads: int) -> int:
         """One a core, up to a limit; see :class:`hrinet.synthesize.interpolator.Multithreaded`."""
-        return min(threads, _MOST_GAPS)
+        return min(threads, self._runs_on.most_gaps)
 
     @contextmanager
     def using(self, *, gaps: int, threads: int) -> Iterator[HrinetFlow]:
         """Compile the graphs for so many gaps at the same time; see :class:`Multithreaded`."""
-        ready = _Ready(self._graphs, self._core, gaps=gaps, threads=threads)
-        running = _Running(self, ready)
-        yield running
+        yield _Running(self, self._runs_on.ready(gaps=gaps, threads=threads))
 
     def synthesize(self, gap: Gap, t: Sequence[float]) -> Iterator[SliceArray]:
         """Yield one float32 slice for every t; see :class:`Interpolator`."""
@@ -116,7 +123,7 @@ class HrinetFlow:
         with self.using(gaps=1, threads=1) as running:
             yield from running.synthesize_with_error(gap, t)
 
-    def _decide(self, ready: _Ready, scene: Scene, t: float) -> Literal["f32", "bf16"]:
+    def _decide(self, ready: NetworkRun, scene: Scene, t: float) -> Literal["f32", "bf16"]:
         """Which precision to use: with "auto", after a trial on the first gap."""
         if self._used == "auto":
             exact, quick = (
@@ -131,10 +138,11 @@ class HrinetFlow:
 class _Running(HrinetFlow):
     """The same with compiled graphs, for one scan."""
 
-    def __init__(self, owner: HrinetFlow, ready: _Ready) -> None:
+    def __init__(self, owner: HrinetFlow, ready: NetworkRun) -> None:
         self._owner, self._ready = owner, ready
         self._deciding = threading.Lock()
         self._graphs = owner._graphs
+        self._runs_on = owner._runs_on
         self._views = owner._views
         self._correction = Correction()
         self.name = owner.name

@@ -13,7 +13,10 @@ from hrinet.errors import RequestError
 from hrinet.weights import packaged_weights
 
 if TYPE_CHECKING:  # The command line lists the methods without loading NumPy.
+    from hrinet.synthesize.flow_engine import FlowEngine
     from hrinet.synthesize.interpolator import Interpolator
+
+_TORCH_MODULES = ("torch", "safetensors")
 
 Kind: TypeAlias = Literal["classical", "family", "network"]
 """Computed by a formula, by a generator of the family, or by the network of this package."""
@@ -26,6 +29,10 @@ Quality: TypeAlias = Literal["standard", "best"]
 """How much work a slice is worth; "best" takes several times as long and errs less."""
 
 
+Device: TypeAlias = Literal["cpu", "cuda", "mps"]
+"""What computes; those besides the CPU need PyTorch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
     """How a method shall compute.
@@ -33,10 +40,12 @@ class Choices:
     Attributes:
         precision: of the arithmetic.
         quality: how much work a slice is worth.
+        device: what computes.
     """
 
     precision: Precision = "auto"
     quality: Quality = "standard"
+    device: Device = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +65,7 @@ class Method:
         build: makes the interpolator; imports what it needs when called.
         precisions: that it can compute in.
         qualities: that it offers.
+        devices: that it can compute on.
     """
 
     name: str
@@ -67,6 +77,7 @@ class Method:
     build: Callable[[Choices], Interpolator]
     precisions: tuple[Precision, ...] = ("auto", "f32")
     qualities: tuple[Quality, ...] = ("standard",)
+    devices: tuple[Device, ...] = ("cpu",)
     modules: tuple[str, ...] = ()
     extra: str = ""
     weights: Path | None = None
@@ -87,29 +98,33 @@ class Method:
         """Whether it is ready to run."""
         return not self.missing
 
-    def make(self, *, precision: Precision = "auto", quality: Quality = "standard") -> Interpolator:
+    def make(self, choices: Choices = Choices()) -> Interpolator:
         """Make the interpolator.
 
         Args:
-            precision: of the arithmetic.
-            quality: how much work a slice is worth.
+            choices: how it shall compute.
 
         Raises:
-            RequestError: if something is missing, or it does not have the precision or quality.
+            RequestError: if something is missing, or it does not have what is chosen.
             InputError: if its weights are damaged.
         """
         if self.missing:
             raise RequestError(f"method {self.name!r} {self.missing}")
-        if precision not in self.precisions:
+        if choices.precision not in self.precisions:
             raise RequestError(
-                f"method {self.name!r} cannot compute in {precision}; "
+                f"method {self.name!r} cannot compute in {choices.precision}; "
                 f"choose one of {', '.join(self.precisions)}"
             )
-        if quality not in self.qualities:
+        if choices.quality not in self.qualities:
             raise RequestError(
-                f"method {self.name!r} has one quality only; leave out --quality {quality}"
+                f"method {self.name!r} has one quality only; leave out --quality {choices.quality}"
             )
-        return self.build(Choices(precision=precision, quality=quality))
+        if choices.device not in self.devices:
+            raise RequestError(
+                f"method {self.name!r} computes on the CPU only; leave out --device "
+                f"{choices.device}"
+            )
+        return self.build(choices)
 
 
 def _repeat(choices: Choices) -> Interpolator:
@@ -140,14 +155,31 @@ def _hrinet_flow(weights: Path, choices: Choices) -> Interpolator:
     from hrinet.synthesize.hrinet_flow import HrinetFlow
     from hrinet.weights.flow import load_flow
 
-    return HrinetFlow(load_flow(weights), precision=choices.precision, quality=choices.quality)
+    graphs = load_flow(weights)
+    return HrinetFlow(
+        graphs,
+        runs_on=None if choices.device == "cpu" else _torch_engine(weights, choices.device),
+        precision=choices.precision,
+        quality=choices.quality,
+    )
+
+
+def _torch_engine(weights: Path, device: Device) -> FlowEngine:
+    absent = [name for name in _TORCH_MODULES if importlib.util.find_spec(name) is None]
+    if absent:
+        raise RequestError(
+            f"--device {device} needs {' and '.join(absent)}: pip install 'hrinet[torch]'"
+        )
+    from hrinet.synthesize.flow_torch import TorchEngine
+
+    return TorchEngine(weights, device=device)
 
 
 def _generator(weights: Path, choices: Choices) -> Interpolator:
     from hrinet.synthesize.family import Family
     from hrinet.weights.generator import load_generator
 
-    return Family(load_generator(weights))
+    return Family(load_generator(weights), device=choices.device)
 
 
 def _classical(
@@ -180,7 +212,8 @@ def _family(name: str, summary: str) -> Method:
         seconds_a_slice=0.2,
         planes_in_memory=100,
         build=partial(_generator, weights),
-        modules=("torch", "safetensors"),
+        devices=("cpu", "cuda", "mps"),
+        modules=_TORCH_MODULES,
         extra="torch",
         weights=weights,
     )
@@ -229,6 +262,7 @@ METHODS: tuple[Method, ...] = (
         build=partial(_hrinet_flow, packaged_weights("hrinet-flow")),
         precisions=("auto", "f32", "bf16"),
         qualities=("standard", "best"),
+        devices=("cpu", "cuda", "mps"),
         modules=("openvino",),
         weights=packaged_weights("hrinet-flow"),
     ),
@@ -310,11 +344,10 @@ def build_interpolator(
     name: str = AUTO,
     *,
     weights: Path | None = None,
-    precision: Precision = "auto",
-    quality: Quality = "standard",
+    choices: Choices = Choices(),
 ) -> Interpolator:
     """Make a method ready to use; see :func:`find_method` and :meth:`Method.make`."""
-    return find_method(name, weights=weights).make(precision=precision, quality=quality)
+    return find_method(name, weights=weights).make(choices)
 
 
 def second_best(name: str = AUTO) -> str | None:

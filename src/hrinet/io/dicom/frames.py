@@ -81,6 +81,7 @@ class Frame:
         stack: Stack ID, which sets parallel stacks of one multi-frame file apart.
         rescale_type: Rescale Type, if stated.
         has_rescale: whether a rescale was stated at all.
+        sop_class: SOP Class UID.
     """
 
     file: DicomFile
@@ -104,6 +105,7 @@ class Frame:
     stack: str
     rescale_type: str
     has_rescale: bool
+    sop_class: str = ""
 
 
 _PHASE_KEYWORDS = (
@@ -252,6 +254,7 @@ def _frame(
         stack=text(values, "StackID"),
         rescale_type=text(values, "RescaleType"),
         has_rescale=intercept is not None,
+        sop_class=text(values, "SOPClassUID"),
     )
 
 

@@ -239,6 +239,29 @@ def open_inflated(file: DicomFile, transfer_syntax: str, *, limits: Limits) -> B
         return _inflating(file, stream, bound)
 
 
+def open_dataset(file: DicomFile, transfer_syntax: str, *, limits: Limits) -> BinaryIO:
+    """Open a file's header at the first element of its dataset, for a reader of all attributes.
+
+    Args:
+        file: which.
+        transfer_syntax: that it was found to have.
+        limits: bounds on what a deflated file may inflate to.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    stream = file.open_header()
+    try:
+        _meta(stream)
+        if transfer_syntax != DeflatedExplicitVRLittleEndian:
+            return stream
+        bound = min(MAX_INFLATED_HEADER, limits.max_inflated_bytes)
+        return _inflating(file, stream, bound)
+    except BaseException:
+        stream.close()
+        raise
+
+
 def _inflating(file: DicomFile, stream: BinaryIO, bound: int) -> BinaryIO:
     """The inflated rest of a deflated file (PS3.5 A.5), produced only as far as it is read."""
     compressed = stream.read()

@@ -113,7 +113,7 @@ def decode_frame(frame: Frame, *, dtype: np.dtype[Any], limits: Limits) -> Slice
         InputError: if the frame cannot be decoded.
         RangeExceededError: if dtype is int16 and a value does not fit.
     """
-    stored = _stored_values(frame, limits)
+    stored = stored_values(frame, limits=limits)
     if dtype == INT16:
         return _whole_hu(frame, stored)
     values: SliceArray = stored.astype(np.float64)
@@ -140,7 +140,19 @@ def _modulo_int16(value: int) -> np.int16:
     return np.int16((value + 0x8000) % 0x10000 - 0x8000)
 
 
-def _stored_values(frame: Frame, limits: Limits) -> SliceArray:
+def stored_values(frame: Frame, *, limits: Limits) -> SliceArray:
+    """Decode a frame without its rescale: what the file stores, in the low Bits Stored bits.
+
+    Args:
+        frame: which, with its spans (see :func:`locate`).
+        limits: bounds on what a deflated file may inflate to.
+
+    Returns:
+        Shape (row, column), an integer type of Bits Allocated bits.
+
+    Raises:
+        InputError: if the frame cannot be decoded.
+    """
     pixels = frame.pixels
     name = frame.file.name
     subject = name if pixels.frames == 1 else f"{name} frame {frame.index + 1}"
