@@ -45,7 +45,10 @@ def scan(tmp_path, thick):
 def test_help_lists_the_commands_and_loads_nothing_heavy():
     result = call("--help")
     assert result.returncode == 0
-    for command in ("interpolate", "info", "models", "train", "manifest", "demo", "doctor"):
+    for command in (
+        *("interpolate", "info", "models", "train", "manifest", "demo", "doctor"),
+        *("evaluate", "selftest", "project", "surface", "verify", "node", "pull", "push"),
+    ):
         assert command in result.stdout
     probe = (
         "import sys; import hrinet, hrinet.commands.app; "

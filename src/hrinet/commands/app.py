@@ -12,7 +12,24 @@ from typing import Annotated, NoReturn
 import typer
 
 import hrinet
-from hrinet.commands import demo, doctor, explore, info, interpolate, manifest, models, train
+from hrinet.commands import (
+    demo,
+    doctor,
+    evaluate,
+    explore,
+    info,
+    interpolate,
+    manifest,
+    models,
+    node,
+    project,
+    pull,
+    push,
+    selftest,
+    surface,
+    train,
+    verify,
+)
 from hrinet.errors import HrinetError
 
 app = typer.Typer(
@@ -29,12 +46,24 @@ app.command("interpolate", short_help="Fill the gaps of a scan; the main job.")(
     interpolate.interpolate
 )
 app.command("info", short_help="Show what is in an input and what would be done.")(info.info)
+app.command("evaluate", short_help="Measure the methods on scans; tables and pictures.")(
+    evaluate.evaluate
+)
+app.command("selftest", short_help="Test the methods on a scan of one's own.")(selftest.selftest)
+app.command("surface", short_help="Draw the surface of bone, skin or lung as a mesh.")(
+    surface.surface
+)
+app.command("project", short_help="Pictures of a scan from any side.")(project.project)
+app.command("verify", short_help="Check a derived DICOM series.")(verify.verify)
 app.command("models", short_help="List the methods and their weights.")(models.models)
 app.command("train", short_help="Train a network of the family, resumable.")(train.train)
 app.command("manifest", short_help="List scans for training, split by patient.")(manifest.manifest)
 app.command("explore", short_help="Draw what a trained network has learnt.")(explore.explore)
 app.command("curves", short_help="Draw the learning curves of trainings.")(explore.curves)
 app.command("demo", short_help="The whole path on a built-in phantom, offline.")(demo.demo)
+app.command("node", short_help="DICOM node: receives, fills the gaps, sends on.")(node.node)
+app.command("pull", short_help="Fetch a series from a PACS or DICOMweb server.")(pull.pull)
+app.command("push", short_help="Send DICOM files to a PACS or DICOMweb server.")(push.push)
 app.command("doctor", short_help="Check the installation and the machine's speed.")(doctor.doctor)
 
 

@@ -1,0 +1,1 @@
+"""Surfaces of structures, in patient coordinates."""

@@ -1,0 +1,40 @@
+"""What was made, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def describe_surfaces(result: Mapping[str, Any]) -> str:
+    """The report of :func:`hrinet.surface.run.surface_file` as lines for a person."""
+    source = result["input"]
+    fill = result["fill"]
+    lines = [
+        f"{result['output']}: {result['coordinates']}, mm",
+        f"  from {source['slices']} slices, {source['spacing_mm']:.4g} mm apart"
+        + ("" if fill == "none" else f", filled to {result['slices']} with {fill}"),
+    ]
+    for one in result["surfaces"]:
+        closed = "closed" if one["is_closed"] else "not closed"
+        lines.append(
+            f"  {one['structure']}: {one['triangles']} triangles, {closed}, "
+            f"{one['volume_cm3']:.1f} cm3, {one['area_cm2']:.1f} cm2{_index(one)}"
+        )
+        moved = one["deviation_mm"]
+        if moved:
+            lines.append(
+                f"    moved by {moved['mean']:.3f} mm in the mean and {moved['hausdorff']:.3f} mm "
+                "at most by smoothing and decimation"
+            )
+    lines += [f"  note: {note}" for note in result["notes"]]
+    if result["compare"]:
+        lines.append(f"  {result['compare']}: beside the slices as they are")
+        lines += [f"    {one['structure']}{_index(one)}" for one in result["unfilled"]]
+    lines.append(f"  {result['seconds']:.1f} s")
+    return "\n".join(lines)
+
+
+def _index(one: Mapping[str, Any]) -> str:
+    index = one["staircase_index"]
+    return "" if index is None else f", staircase index {index:.3f}"
