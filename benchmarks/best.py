@@ -34,9 +34,7 @@ def scores(volume: Volume, factor: int, quality: str) -> list[float]:
     made = interpolate(kept, factor=factor, method="hrinet-flow", quality=quality)
     seconds = time.perf_counter() - started
     hidden = [k for k in range(len(made)) if k % factor]
-    pairs = [
-        (np.clip(made.array[k], *_WINDOW), np.clip(volume.array[k], *_WINDOW)) for k in hidden
-    ]
+    pairs = [(np.clip(made.array[k], *_WINDOW), np.clip(volume.array[k], *_WINDOW)) for k in hidden]
     return [
         float(np.mean([psnr(a, b, data_range=2000) for a, b in pairs])),
         float(np.mean([ssim(a, b, data_range=2000) for a, b in pairs])),
