@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from hrinet.project.run import Options, project_file
+from hrinet.project.options import Options
+from hrinet.project.run import project_file
 from hrinet.project.views import View
 from hrinet.project.weights import parse_weight
 

@@ -127,7 +127,7 @@ def project(
     Gaps between slices are filled first. Beside every output a .json tells how it was made.
     """
     from hrinet.commands.progress import progress_bar
-    from hrinet.project import request, run
+    from hrinet.project import describe, request, run
 
     options = request.parse(
         angle=tuple(angle or ()),
@@ -167,4 +167,4 @@ def project(
 
         typer.echo(json.dumps(result))
     else:
-        typer.echo(run.describe_run(result))
+        typer.echo(describe.describe_run(result))

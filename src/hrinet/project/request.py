@@ -8,8 +8,8 @@ from hrinet.errors import RequestError
 from hrinet.job import parse_device
 from hrinet.project.beam import Beam
 from hrinet.project.fill import NONE
+from hrinet.project.options import Options
 from hrinet.project.projector import Mode
-from hrinet.project.run import Options
 from hrinet.project.views import MAX_ANGLES, View, parse_angles, parse_euler, parse_numbers
 from hrinet.project.weights import UNIFORM, parse_weight
 from hrinet.synthesize.registry import find_method

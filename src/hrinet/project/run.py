@@ -5,28 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import hrinet
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.io.sidecar import NOTICE, sidecar_path
+from hrinet.io.sidecar import sidecar_path
 from hrinet.io.staging import Staging
 from hrinet.project import files
-from hrinet.project.beam import Beam
+from hrinet.project.describe import describe
 from hrinet.project.fill import NONE, Filled, fill_gaps
-from hrinet.project.projector import UNITS, Mode, Projection, check_pixel, project
-from hrinet.project.shear import AIR_HU, NOTHING_HU
+from hrinet.project.options import FillRecord, Options, Shown
+from hrinet.project.projector import Projection, check_pixel, project
 from hrinet.project.sheet import Panel, draw_frame, draw_sheet
-from hrinet.project.views import View
-from hrinet.project.weights import UNIFORM, Weight
 from hrinet.project.window import Window, choose_window
-from hrinet.synthesize.registry import AUTO, Device
 from hrinet.volume import SliceSource
 
 COMPARED = ("repeat", "linear", NONE)
@@ -36,75 +31,6 @@ _EMPTY = 0.005  # Columns and rows below this fraction of the brightest value sh
 _RIM_MM = 4.0  # Kept around what shows something.
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the user can choose.
-
-    Attributes:
-        views: from where.
-        weights: by which weights; several are drawn beside each other.
-        mode: see :func:`hrinet.project.projector.project`.
-        fill: see :func:`hrinet.project.fill.fill_gaps`.
-        compare: draw what repeat, linear and no filling give, beside ``fill``.
-        beam: of the attenuation.
-        window: width of the window, in the unit of the mode.
-        level: its middle.
-        pixel_mm: of the pictures; by default that of the slices.
-        bits: of a PNG, 8 or 16; 16 has no drawing in it.
-        plain: leave the drawing out of a PNG of 8 bits, too.
-        whole: keep empty margins.
-        frames_a_second: of films.
-        max_gap_mm: see :func:`hrinet.pipeline.interpolate`.
-        threads: cores to use; by default all.
-        device: what projects; gaps are filled on the processor.
-        overwrite: whether existing files may be replaced.
-    """
-
-    views: tuple[View, ...] = field(default_factory=lambda: (View.turned(0),))
-    weights: tuple[Weight, ...] = (UNIFORM,)
-    mode: Mode = "mean"
-    fill: str = AUTO
-    compare: bool = False
-    beam: Beam = field(default_factory=Beam)
-    window: float | None = None
-    level: float | None = None
-    pixel_mm: float | None = None
-    bits: int = 8
-    plain: bool = False
-    whole: bool = False
-    frames_a_second: float = 12.0
-    max_gap_mm: float | None = None
-    threads: int | None = None
-    device: Device = "cpu"
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Shown:
-    """A projection and what to say about it."""
-
-    projection: Projection
-    filled: _Fill
-    window: Window
-
-
-@dataclass(frozen=True, slots=True)
-class _Fill:
-    """What is remembered of a filled volume, without the volume."""
-
-    asked: str
-    method: str
-    slices: int
-    originals: int
-    spacing_mm: float
-    notes: tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        names = {"repeat": "repeated slices", "linear": "linear", NONE: "gaps not filled"}
-        return names.get(self.method, self.method) if self.method else "no gaps to fill"
 
 
 def project_file(
@@ -148,7 +74,7 @@ def project_file(
         title = _title(options, shown)
         for path, suffix in suffixes.items():
             _write(staged[path], suffix, shown, title, options)
-        result = _describe(source, outputs, options, shown, command)
+        result = describe(source, outputs, options, shown, command)
         result["seconds"] = round(time.perf_counter() - started, 3)
         for path in sidecars:
             text = json.dumps(result, indent=2) + "\n"
@@ -195,8 +121,8 @@ def _check_window(options: Options) -> None:
         choose_window((), width=options.window, level=options.level)
 
 
-def _compute(source: SliceSource, options: Options, progress: Progress | None) -> list[_Shown]:
-    found: list[tuple[Projection, _Fill]] = []
+def _compute(source: SliceSource, options: Options, progress: Progress | None) -> list[Shown]:
+    found: list[tuple[Projection, FillRecord]] = []
     fills = [*COMPARED, options.fill] if options.compare else [options.fill]
     for fill in dict.fromkeys(fills):
         filled = fill_gaps(
@@ -224,13 +150,13 @@ def _compute(source: SliceSource, options: Options, progress: Progress | None) -
     if not options.whole:
         found = _without_margins(found)
     return [
-        _Shown(projection, fill, window)
+        Shown(projection, fill, window)
         for (projection, fill), window in zip(found, _windows(found, options), strict=True)
     ]
 
 
-def _remember(asked: str, filled: Filled) -> _Fill:
-    return _Fill(
+def _remember(asked: str, filled: Filled) -> FillRecord:
+    return FillRecord(
         asked=asked,
         method=filled.method,
         slices=len(filled.volume),
@@ -240,7 +166,7 @@ def _remember(asked: str, filled: Filled) -> _Fill:
     )
 
 
-def _windows(found: Sequence[tuple[Projection, _Fill]], options: Options) -> list[Window]:
+def _windows(found: Sequence[tuple[Projection, FillRecord]], options: Options) -> list[Window]:
     """Pictures with the same weights are shown alike; empty slices do not count."""
     windows = {}
     for weight in options.weights:
@@ -250,7 +176,9 @@ def _windows(found: Sequence[tuple[Projection, _Fill]], options: Options) -> lis
     return [windows[id(projection.weight)] for projection, _ in found]
 
 
-def _without_margins(found: list[tuple[Projection, _Fill]]) -> list[tuple[Projection, _Fill]]:
+def _without_margins(
+    found: list[tuple[Projection, FillRecord]],
+) -> list[tuple[Projection, FillRecord]]:
     """Cut off what is empty in all pictures."""
     occupied = np.zeros(found[0][0].values.shape, bool)
     for one, _ in found:
@@ -268,7 +196,7 @@ def _without_margins(found: list[tuple[Projection, _Fill]]) -> list[tuple[Projec
     return [(one.cropped(columns, rows), fill) for one, fill in found]
 
 
-def _title(options: Options, shown: Sequence[_Shown]) -> str:
+def _title(options: Options, shown: Sequence[Shown]) -> str:
     names = {
         "mean": "Mean projection",
         "maximum": "Maximum projection",
@@ -286,7 +214,7 @@ def _title(options: Options, shown: Sequence[_Shown]) -> str:
     return f"{words} ({shown[0].filled.words})"
 
 
-def _panels(shown: Sequence[_Shown], options: Options) -> list[Panel]:
+def _panels(shown: Sequence[Shown], options: Options) -> list[Panel]:
     panels = []
     for one in shown:
         words = [one.projection.view.caption] if len(options.views) > 1 else []
@@ -305,7 +233,7 @@ def _panels(shown: Sequence[_Shown], options: Options) -> list[Panel]:
     return panels
 
 
-def _write(path: Path, suffix: str, shown: Sequence[_Shown], title: str, options: Options) -> None:
+def _write(path: Path, suffix: str, shown: Sequence[Shown], title: str, options: Options) -> None:
     pixel_mm = shown[0].projection.pixel_mm
     if suffix == ".png" and (options.plain or options.bits == 16):
         grey = shown[0].window.grey(shown[0].projection.values, bits=options.bits)
@@ -326,111 +254,3 @@ def _write(path: Path, suffix: str, shown: Sequence[_Shown], title: str, options
         frames = [draw_frame(panel) for panel in _panels(shown, options)]
         write = files.write_gif if suffix == ".gif" else files.write_mp4
         write(path, frames, frames_a_second=options.frames_a_second)
-
-
-def _describe(
-    source: SliceSource,
-    outputs: Sequence[Path],
-    options: Options,
-    shown: Sequence[_Shown],
-    command: str,
-) -> dict[str, Any]:
-    first = shown[0].projection
-    rows, columns = first.values.shape
-    fills = {one.filled.asked: one.filled for one in shown}
-    beam = {
-        "kev": options.beam.kev,
-        "mu_water_per_mm": round(options.beam.water_per_mm, 7),
-        "bone_excess": round(options.beam.bone_excess, 4),
-    }
-    return {
-        "schema": "hrinet-projection-1",
-        "notice": NOTICE,
-        "hrinet": hrinet.__version__,
-        "command": command,
-        "outputs": [path.name for path in outputs],
-        "source": {
-            "format": source.info.format,
-            "name": Path(source.info.path).name,
-            "series_uid": source.info.series_uid,
-            "slices": len(source.geometry),
-            "spacing_mm": round(source.geometry.spacing_mm, 6),
-            "pixel_spacing_mm": list(source.geometry.pixel_spacing),
-            "tilt_deg": round(source.geometry.tilt_deg, 4),
-        },
-        "mode": options.mode,
-        "unit": UNITS[options.mode],
-        **({"beam": beam} if options.mode == "attenuation" else {}),
-        "protocol": {
-            "rays": "parallel, in patient coordinates (LPS, mm)",
-            "euler": "intrinsic z, x', y'' of LPS axes, degrees; (0, 0, 0) is coronal with rays "
-            "from anterior to posterior, (90, 0, 0) sagittal seen from the patient's left",
-            "sums": "planes of voxels sheared linearly along the ray's main axis (Joseph 1982)",
-            "outside_hu": AIR_HU,
-            "taken_for_air": f"voxels at {NOTHING_HU:g} HU or less, and padding",
-            "mean_divides_by": "the integral of the weights over the ray from k = 0 to n",
-        },
-        "fill": [
-            {
-                "asked": fill.asked,
-                "method": fill.method,
-                "slices": fill.slices,
-                "original": fill.originals,
-                "spacing_mm": round(fill.spacing_mm, 6),
-                "notes": list(fill.notes),
-            }
-            for fill in fills.values()
-        ],
-        "rows": rows,
-        "columns": columns,
-        "pixel_mm": first.pixel_mm,
-        "grey": "stored = (value - black) / (white - black) * (2^bits - 1), saturated",
-        "projections": [_describe_one(one) for one in shown],
-    }
-
-
-def _describe_one(one: _Shown) -> dict[str, Any]:
-    projection = one.projection
-    view, frame = projection.view, projection.frame
-
-    def rounded(vector: Any) -> list[float]:
-        return [round(float(v), 9) + 0.0 for v in vector]
-
-    return {
-        "view": view.caption,
-        "euler_deg": list(view.angles),
-        "right_lps": rounded(view.right),
-        "down_lps": rounded(-view.up),
-        "ray_lps": rounded(view.ray),
-        "letters": dict(zip(("left", "right", "top", "bottom"), view.letters, strict=True)),
-        "first_pixel_lps_mm": rounded(projection.origin),
-        "ray_start_mm": round(frame.start_mm, 6),
-        "ray_length_mm": round(frame.length_mm, 6),
-        "weight": projection.weight.name,
-        "fill": one.filled.method or one.filled.asked,
-        "black": one.window.low,
-        "white": one.window.high,
-        "lowest": float(projection.values.min()),
-        "highest": float(projection.values.max()),
-    }
-
-
-def describe_run(result: dict[str, Any]) -> str:
-    """The result in words, for the terminal."""
-    views = result["projections"]
-    fills = ", ".join(
-        f"{fill['method'] or 'no gaps to fill'} ({fill['original']} of {fill['slices']} slices "
-        "original)"
-        for fill in result["fill"]
-    )
-    lines = [
-        f"Projected: {result['source']['name']}, {result['mode']} in {result['unit']}, "
-        f"{len(views)} of {result['columns']} x {result['rows']} pixels of "
-        f"{result['pixel_mm']:.4g} mm",
-        f"Gaps: {fills}",
-    ]
-    lines += [
-        f"Note: {note}" for note in dict.fromkeys(n for f in result["fill"] for n in f["notes"])
-    ]
-    lines += [f"Written: {name}" for name in result["outputs"]]
-    return "\n".join([*lines, f"Done in {result['seconds']:.1f} s"])
