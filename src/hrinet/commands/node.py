@@ -66,6 +66,17 @@ def node(
         str | None,
         typer.Option(metavar="ADDRESS:PORT", help="Loopback address for /metrics and /health."),
     ] = None,
+    watch_web: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="DICOMweb server whose new CT series are fetched."),
+    ] = None,
+    watch_every: Annotated[
+        str, typer.Option(metavar="TIME", help="Between two queries to it.")
+    ] = "30s",
+    watch_since: Annotated[
+        str,
+        typer.Option(metavar="new|all|DATE", help="What is there already: all, or from YYYYMMDD."),
+    ] = "new",
     listing: Annotated[
         bool, typer.Option("--list", help="Show the series in the store, and end.")
     ] = False,
@@ -104,5 +115,8 @@ def node(
         tls_ca=tls_ca,
         peer_tls=peer_tls,
         http=http,
+        watch_web=watch_web,
+        watch_every=watch_every,
+        watch_since=watch_since,
     )
     setup.serve(config, retry_dead=retry_dead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,10 @@ class NodeConfig:
         tls_ca: certificates that peers must have, PEM; mutual TLS if given.
         http: (address, port) of metrics and health, or None.
         work_entry: what the child process calls.
+        watch_web: DICOMweb server whose new CT series are fetched, or None.
+        watch_every_s: between two queries.
+        watch_since: ``new`` for series that appear or grow after the watch began, ``all``, or a
+            date YYYYMMDD, the earliest Study Date.
     """
 
     store: Path
@@ -79,6 +84,9 @@ class NodeConfig:
     tls_ca: Path | None = None
     http: tuple[str, int] | None = None
     work_entry: str = ENTRY
+    watch_web: WebPeer | None = None
+    watch_every_s: float = 30.0
+    watch_since: str = "new"
 
     def backoff(self, attempts: int) -> float:
         """Seconds to wait after so many failed attempts."""
@@ -109,6 +117,35 @@ def parse_seconds(text: str, *, option: str) -> float:
     if found is None:
         raise RequestError(f"{option} {text!r} is no time; expected one such as 10s, 5m or 7d")
     return float(found[1]) * _SECOND_UNITS[found[2]]
+
+
+def parse_every(text: str) -> float:
+    """The time between two queries, s.
+
+    Raises:
+        RequestError: if it is none, or so short that the server would do nothing else.
+    """
+    value = parse_seconds(text, option="--watch-every")
+    if value < 1:
+        raise RequestError(f"--watch-every {text!r} is less than a second")
+    return value
+
+
+def parse_since(text: str) -> str:
+    """``new``, ``all`` or a date YYYYMMDD.
+
+    Raises:
+        RequestError: if it is none of them.
+    """
+    if text in ("new", "all"):
+        return text
+    try:
+        if len(text) == 8 and text.isascii() and text.isdigit():
+            datetime.strptime(text, "%Y%m%d")
+            return text
+    except ValueError:
+        pass
+    raise RequestError(f"--watch-since {text!r} is wrong; expected new, all or a date YYYYMMDD")
 
 
 def parse_pdu(value: int) -> int:

@@ -156,6 +156,11 @@ class Intake:
         """Whether new associations should wait."""
         return self._queued_bytes() > _HARD_LIMIT * self._limits.max_queue_bytes
 
+    @property
+    def has_room(self) -> bool:
+        """Whether new series may begin."""
+        return self._queued_bytes() <= self._limits.max_queue_bytes
+
     def _queued_bytes(self) -> int:
         with self._lock:
             if time.monotonic() - self._counted > _RECOUNT_S:

@@ -17,11 +17,15 @@ _HELP = {
     "send_total": ("counter", "Attempts to send a series, by outcome."),
     "send_seconds_total": ("counter", "Spent on sending."),
     "objects_sent_total": ("counter", "Objects that the peer acknowledged."),
+    "web_queries_total": ("counter", "Queries to the watched DICOMweb server, by outcome."),
+    "web_series_total": ("counter", "Series of the watched server, by what became of them."),
+    "web_fetch_seconds_total": ("counter", "Spent on fetching series from the watched server."),
     "associations_open": ("gauge", "Associations open now."),
     "series": ("gauge", "Series in the store, by state."),
     "queue_bytes": ("gauge", "Bytes of series that are not finished."),
     "disk_free_bytes": ("gauge", "Free space of the store's disk."),
     "peer_up": ("gauge", "1 unless the last attempt to reach the peer failed."),
+    "web_up": ("gauge", "1 unless the last query to the watched server failed."),
     "start_time_seconds": ("gauge", "When the node started, Unix time."),
 }
 _PREFIX = "hrinet_node_"

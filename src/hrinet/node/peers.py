@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,11 +191,14 @@ class WebPeer:
         """The URL."""
         return self.url
 
-    def client(self, *, chunk_bytes: int = 1 << 20) -> DICOMwebClient:
+    def client(
+        self, *, chunk_bytes: int = 1 << 20, guard: Callable[..., None] | None = None
+    ) -> DICOMwebClient:
         """A client of dicomweb-client; credentials come from the environment.
 
         Args:
             chunk_bytes: of what is read at a time, and of requests that are not chunked.
+            guard: sees each response before its content is read.
         """
         import requests
         from dicomweb_client.api import DICOMwebClient
@@ -206,6 +209,8 @@ class WebPeer:
         session = requests.Session()
         if self.ca is not None:
             session.verify = str(self.ca)
+        if guard is not None:
+            session.hooks["response"].append(guard)
         authorization = os.environ.get(AUTHORIZATION)
         client = DICOMwebClient(
             self.url,

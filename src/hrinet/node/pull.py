@@ -13,7 +13,8 @@ from hrinet.errors import RequestError, RunError
 from hrinet.node.config import NodeConfig
 from hrinet.node.names import is_uid, key_of
 from hrinet.node.negotiation import CT_CLASSES, TRANSFER_SYNTAXES
-from hrinet.node.peers import DimsePeer, PeerDownError, PeerRefusedError, WebPeer, translated
+from hrinet.node.peers import DimsePeer, PeerDownError, PeerRefusedError, WebPeer
+from hrinet.node.web import Found, retrieve, search
 
 Way = Literal["get", "move"]
 
@@ -52,25 +53,6 @@ class Query:
         for option, value in (("--study", self.study), ("--series", self.series)):
             if value and not is_uid(value):
                 raise RequestError(f"{option} {value!r} is no UID; expected digits and dots")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A series at the peer.
-
-    Attributes:
-        study: Study Instance UID.
-        series: Series Instance UID.
-        modality: of the series.
-        description: Series Description.
-        instances: how many objects the peer says there are, or None.
-    """
-
-    study: str
-    series: str
-    modality: str
-    description: str
-    instances: int | None
 
 
 def find(source: DimsePeer | WebPeer, query: Query) -> list[Found]:
@@ -155,27 +137,8 @@ def _find_web(source: WebPeer, query: Query) -> list[Found]:
         "AccessionNumber": query.accession,
         "Modality": query.modality,
     }
-    with translated(source.name):
-        answers = source.client().search_for_series(
-            search_filters={key: value for key, value in keys.items() if value},
-            fields=["SeriesDescription", "NumberOfSeriesRelatedInstances"],
-            get_remaining=True,
-        )
-    return [
-        Found(
-            study=_json(answer, "0020000D") or query.study,
-            series=_json(answer, "0020000E"),
-            modality=_json(answer, "00080060"),
-            description=_json(answer, "0008103E"),
-            instances=_count(_json(answer, "00201209")),
-        )
-        for answer in answers
-    ]
-
-
-def _json(answer: Any, tag: str) -> str:
-    values = answer.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+    found = (one for page in search(source, keys) for one in page)
+    return list({one.series: one for one in found}.values())
 
 
 def _count(text: Any) -> int | None:
@@ -257,16 +220,10 @@ def _identifier(one: Found) -> Any:
 
 
 def _fetch_web(source: WebPeer, one: Found, folder: Path) -> int:
-    from pydicom import dcmwrite
-
     count = 0
-    with translated(source.name):
-        # As it is stored; by default the server would decompress.
-        for dataset in source.client().iter_series(
-            one.study, one.series, media_types=(("application/dicom", "*"),)
-        ):
-            dcmwrite(folder / _file_name(dataset.SOPInstanceUID), dataset)
-            count += 1
+    for part in retrieve(source, one):
+        (folder / _file_name(part.sop_instance)).write_bytes(part.content)
+        count += 1
     return count
 
 

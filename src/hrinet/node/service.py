@@ -22,6 +22,7 @@ from hrinet.node.queue import Series
 from hrinet.node.receiver import Receiver
 from hrinet.node.rules import Facts, Rule, choose, spacing_of, waiting
 from hrinet.node.store import Store
+from hrinet.node.watch import WebWatch
 from hrinet.node.work import Result, Task, Worker
 
 _TICK_S = 0.2
@@ -58,6 +59,7 @@ class Node:
         self._peer_next = 0.0
         self._threads: list[threading.Thread] = []
         self._http: StatusServer | None = None
+        self._web: WebWatch | None = None
         self.metrics = Metrics()
         self.metrics.add("start_time_seconds", time.time())
         self.store = Store(config.store, min_free_bytes=config.min_free_bytes)
@@ -99,6 +101,15 @@ class Node:
                     metrics=self.render_metrics,
                     health=self.health,
                 )
+            if config.watch_web is not None:
+                self._web = WebWatch(
+                    config=config,
+                    server=config.watch_web,
+                    store=self.store,
+                    intake=intake,
+                    metrics=self.metrics,
+                    stopping=self._stopping,
+                )
         except BaseException:
             self.store.close()
             raise
@@ -115,12 +126,15 @@ class Node:
 
     def start(self) -> None:
         """Begin; what an earlier node left unfinished goes on."""
-        for name, step, pause in (
+        steps = [
             ("watch", self._watch, min(_TICK_S, max(self._config.quiet_s / 4, 0.01))),
             ("work", self._work, _TICK_S / 2),
             ("send", self._send, _TICK_S / 2),
             ("janitor", self._tidy, _JANITOR_S),
-        ):
+        ]
+        if self._web is not None:
+            steps.append(("web", self._web.step, _TICK_S))
+        for name, step, pause in steps:
             thread = threading.Thread(
                 target=self._repeat, args=(name, step, pause), name=name, daemon=True
             )
@@ -138,6 +152,8 @@ class Node:
         self._committer.close()
         if self._http is not None:
             self._http.close()
+        if self._web is not None:
+            self._web.close()
         self.store.close()
 
     def health(self) -> tuple[bool, Mapping[str, Any]]:
@@ -165,6 +181,7 @@ class Node:
                 "queue_bytes": {none: float(self.store.rows.unfinished_bytes())},
                 "disk_free_bytes": {none: float(self.store.objects.free_bytes())},
                 "peer_up": {none: float(not self._peer_failures)},
+                "web_up": {none: float(self._web is not None and self._web.is_up)},
             }
         )
 
@@ -196,10 +213,13 @@ class Node:
         """``receiving -> complete``."""
         for series in self.store.rows.series("receiving"):
             quiet, instances = waiting(self._config.rules, _early_facts(series))
+            is_coming, total = self._web.expected(series) if self._web else (False, None)
             waited = time.time() - series.last_received
             is_quiet = waited >= (self._config.quiet_s if quiet is None else quiet)
-            has_all = instances is not None and series.instances >= instances
-            if (is_quiet or has_all) and self.store.rows.advance(series, "complete"):
+            has_all = any(n is not None and series.instances >= n for n in (instances, total))
+            if ((is_quiet and not is_coming) or has_all) and self.store.rows.advance(
+                series, "complete"
+            ):
                 LOG.info("series %s is complete: %d objects", series.key, series.instances)
         return False
 
@@ -322,6 +342,8 @@ class Node:
 
     def _tidy(self) -> bool:
         """Remove what was sent long ago."""
+        if self._web is not None:
+            self._web.purge_ignored(seconds=self._config.retain_s)
         if self._peer is not None:
             count = self.store.purge_older(seconds=self._config.retain_s)
             if count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import signal
 import ssl
 import threading
@@ -13,9 +14,11 @@ from hrinet.errors import InputError, RequestError
 from hrinet.node.config import (
     NodeConfig,
     parse_bytes,
+    parse_every,
     parse_http,
     parse_pdu,
     parse_seconds,
+    parse_since,
 )
 from hrinet.node.extra import require_node_extra
 from hrinet.node.http import is_loopback
@@ -47,6 +50,9 @@ def make_config(
     tls_ca: Path | None,
     peer_tls: bool,
     http: str | None,
+    watch_web: str | None = None,
+    watch_every: str = "30s",
+    watch_since: str = "new",
 ) -> NodeConfig:
     """The configuration of what was given on the command line.
 
@@ -60,6 +66,8 @@ def make_config(
         raise RequestError("--peer and --peer-web exclude each other; results go to one place")
     if peer is not None and peer.startswith(("http:", "https:")):
         raise RequestError(f"--peer {peer!r} is a URL; pass it as --peer-web")
+    if watch_web is None and watch_since != "new":
+        raise RequestError("--watch-since needs --watch-web")
     target = parse_peer(peer, our_title=title) if peer is not None else None
     config = NodeConfig(
         store=store,
@@ -81,6 +89,9 @@ def make_config(
         tls_key=tls_key,
         tls_ca=tls_ca,
         http=parse_http(http, is_loopback=is_loopback) if http is not None else None,
+        watch_web=parse_url(watch_web) if watch_web is not None else None,
+        watch_every_s=parse_every(watch_every),
+        watch_since=parse_since(watch_since),
     )
     if peer_tls:
         config = _with_peer_tls(config)
@@ -110,6 +121,8 @@ def serve(config: NodeConfig, *, retry_dead: bool = False) -> None:
 
     log_to_stderr()
     silence_libraries()
+    # Warnings of pydicom quote values, and do not belong on the standard error stream.
+    logging.captureWarnings(True)
     node = Node(config)
     wanted = threading.Event()
 
@@ -137,6 +150,8 @@ def serve(config: NodeConfig, *, retry_dead: bool = False) -> None:
             )
         if node.http_port is not None and config.http is not None:
             LOG.info("metrics at http://%s:%d/metrics", config.http[0], node.http_port)
+        if config.watch_web is not None:
+            LOG.info("watching %s every %.0f s", config.watch_web.name, config.watch_every_s)
         wanted.wait()
         LOG.info("stopping")
     finally:
