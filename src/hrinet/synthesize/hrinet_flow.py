@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from hrinet.synthesize.fallback import blend
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
 from hrinet.synthesize.registry import Precision, Quality
-from hrinet.synthesize.scene import PLAIN, VIEWS, Scene, View, scene_of
+from hrinet.synthesize.scene import PLAIN, VIEWS, Scene, scene_of
 from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
 from hrinet.types import FLOAT32, SliceArray
@@ -215,83 +214,3 @@ class _Running(HrinetFlow):
                 log_errors[index] += log_error
         count = FLOAT32.type(len(self._views))
         yield from zip(values / count, log_errors / count, strict=True)
-
-
-@dataclass(eq=False)
-class _Compiled:
-    """Both graphs for one size of slice, and requests that no thread is using."""
-
-    encoder: Any
-    decoder: Any
-    idle: list[tuple[Any, Any]] = field(default_factory=list)
-
-
-class _Ready:
-    """The graphs, compiled when a size of slice is first met."""
-
-    def __init__(self, graphs: FlowGraphs, core: Any, *, gaps: int, threads: int) -> None:
-        self._graphs, self._core = graphs, core
-        self._settings = {
-            "INFERENCE_NUM_THREADS": gaps * threads,
-            "NUM_STREAMS": gaps,
-            "ENABLE_CPU_PINNING": False,
-        }
-        self._compiled: dict[tuple[int, int, str], _Compiled] = {}
-        self._lock = threading.Lock()
-
-    def run(
-        self, scene: Scene, t: Sequence[float], precision: str
-    ) -> list[tuple[SliceArray, SliceArray]]:
-        """See :meth:`iterate`; copies."""
-        return [(v.copy(), e.copy()) for v, e in self.iterate(scene, t, precision)]
-
-    def iterate(
-        self, scene: Scene, t: Sequence[float], precision: str, *, view: View = PLAIN
-    ) -> Iterator[tuple[SliceArray, SliceArray]]:
-        """Yield values in HU and the log of their error, both (row, column), views of buffers."""
-        rows, columns = scene.outside.shape
-        scene = scene.seen(view)
-        compiled = self._for_size(scene.slices.shape[2], scene.slices.shape[3], precision)
-        encoder, decoder = self._take(compiled)
-        try:
-            encoded = encoder.infer({"slices": scene.slices}, share_inputs=True)
-            motion, texture = encoded[0], encoded[1]
-            for position in map(view.position, t):
-                found = decoder.infer(
-                    {
-                        "slices": scene.slices,
-                        "motion": motion,
-                        "texture": texture,
-                        "offsets": scene.offsets,
-                        "thickness": scene.thickness,
-                        "t": np.array([position], np.float32),
-                        "weights": scene.weights(position),
-                    },
-                    share_inputs=True,
-                    share_outputs=True,
-                )
-                values, log_error = (view.mirrored(found[i][0, 0]) for i in range(2))
-                yield values[:rows, :columns], log_error[:rows, :columns]
-        finally:
-            with self._lock:
-                compiled.idle.append((encoder, decoder))
-
-    def _take(self, compiled: _Compiled) -> tuple[Any, Any]:
-        with self._lock:
-            if compiled.idle:
-                return compiled.idle.pop()
-        encoder, decoder = compiled.encoder, compiled.decoder
-        return encoder.create_infer_request(), decoder.create_infer_request()
-
-    def _for_size(self, rows: int, columns: int, precision: str) -> _Compiled:
-        with self._lock:
-            key = (rows, columns, precision)
-            if key not in self._compiled:
-                settings = {**self._settings, "INFERENCE_PRECISION_HINT": precision}
-                self._compiled[key] = _Compiled(
-                    *(
-                        self._core.compile_model(model, "CPU", settings)
-                        for model in self._graphs.of_size(self._core, rows, columns)
-                    )
-                )
-            return self._compiled[key]
