@@ -223,8 +223,10 @@ class WebWatch:
         return True
 
     def _wait_for_room(self, wanted: Wanted) -> None:
-        unfinished = self._store.rows.series(*UNFINISHED)
-        if not self._intake.has_room and [s.uid for s in unfinished] == [wanted.found.series]:
+        rows = self._store.rows
+        is_alone = [s.uid for s in rows.series(*UNFINISHED)] == [wanted.found.series]
+        # Counted anew: the intake's count may be of a moment ago, when others were in the queue.
+        if is_alone and rows.unfinished_bytes() > self._config.max_queue_bytes:
             # It waits for itself. What is here of it goes its way, as with C-STORE.
             self._give_up(wanted, "it does not fit into the queue, see --max-queue")
             return
