@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from hrinet.errors import RequestError
 from hrinet.networks.family import FAMILY
@@ -81,6 +82,7 @@ def model_card(description: Description, weights: Path) -> str:
             f"| training size | {values['size']} x {values['size']} pixels |",
             f"| steps of stage 1 | {first} of {config.first_steps} |",
             f"| steps of stage 2 | {second} of {config.second_steps} |",
+            *_beginning(values.get("started_from"), config.batch),
             f"| seed | {values['seed']} |",
             f"| trained on | {description.scans} scans of {description.patients} patients |",
             f"| SHA-256 | `{description.sha256}` |",
@@ -115,6 +117,17 @@ def model_card(description: Description, weights: Path) -> str:
             "",
         ]
     )
+
+
+def _beginning(started: dict[str, Any] | None, batch: int) -> list[str]:
+    """Rows of the table on what the run began with, and on the size of a step."""
+    rows = [f"| pairs a step | {batch} |"]
+    if started:
+        rows.append(
+            f"| began with | `{started['name']}` after {started['steps']} steps of "
+            f"{started['batch']} pairs (SHA-256 `{started['sha256'][:16]}`) |"
+        )
+    return rows
 
 
 def main() -> None:

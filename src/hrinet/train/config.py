@@ -78,6 +78,10 @@ class TrainConfig:
     flips: bool = True  # random mirror images; the thesis says nothing of augmentation
     seed: int = 0  # of weights, samples, coefficients and penalty points
 
+    # Beginning; random weights if both are empty. See hrinet.train.start.
+    start_from: str = ""  # weights of the family, a safetensors file
+    stage1_from: str = ""  # folder of a run whose stage 1 this one would repeat
+
     # Machine. None of these changes the samples or their order.
     accelerator: Accelerator = "auto"
     devices: int = 1  # processes a node
@@ -112,6 +116,8 @@ class TrainConfig:
             raise RequestError(f"gamma is {self.gamma}, expected 0 to 1")
         if self.steps < 1:
             raise RequestError("stage1_steps and stage2_steps leave nothing to train")
+        if self.start_from and self.stage1_from:
+            raise RequestError("start_from and stage1_from are both set; stage 1 begins only once")
         if self.content == "perceptual" and not self.first_steps:
             raise RequestError(
                 "content is 'perceptual' and stage1_steps is 0, but the loss network is the "

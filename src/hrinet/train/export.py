@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ from hrinet.train.config import TrainConfig, config_json
 from hrinet.train.manifest import load_manifest
 from hrinet.weights.files import save_weights
 
-_PRIVATE = ("cache", "manifest", "output")
+_PRIVATE = ("cache", "manifest", "output", "start_from", "stage1_from")
 """Fields of the configuration that tell of the machine, not of the weights."""
 
 
 def export_weights(
-    generator: Generator, folder: Path, *, config: TrainConfig, cache: Cache, step: int
+    generator: Generator,
+    folder: Path,
+    *,
+    config: TrainConfig,
+    cache: Cache,
+    step: int,
+    started_from: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the generator's weights and what they are.
 
@@ -32,6 +39,7 @@ def export_weights(
         config: of the run.
         cache: of the run.
         step: number of steps done; ``steps_planned`` beside it tells whether that was all.
+        started_from: what the run began with, if not with random weights.
 
     Returns:
         The path of the safetensors file.
@@ -47,6 +55,7 @@ def export_weights(
         "steps": step,
         "steps_planned": config.steps,
         "seed": config.seed,
+        **({"started_from": dict(started_from)} if started_from else {}),
         "scans": len(scans),
         "patients": len({scan.patient for scan in scans}),
         "collections": attribution(config.manifest),

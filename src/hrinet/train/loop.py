@@ -34,6 +34,7 @@ from hrinet.train.fields import changed_fields
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
+from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 from hrinet.train.stopping import Result, stopping
 from hrinet.train.strips import draw_strip, save_strip, strip_pair
@@ -78,12 +79,19 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     players = Players.of(config, fabric)
     guards = Guards(config)
     start = 0
+    started_from: dict[str, Any] | None = None
     snapshot = _resumable(config, folder, batches.identity)
     if snapshot is not None:
-        start = snapshot.step
-        if start > config.first_steps:
+        if snapshot.step > config.first_steps:
             players.begin_stage2()
         restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
+    elif config.stage1_from:
+        snapshot = start_from_stage1(players, config, batches.identity)
+    elif config.start_from:
+        started_from = start_from_weights(players.generator, Path(config.start_from))
+    if snapshot is not None:
+        start = snapshot.step
+        started_from = snapshot.facts.get("started_from")
         guards.low_checks = int(snapshot.facts["low_checks"])
     fabric.barrier()  # before the first process removes old checkpoints
 
@@ -94,6 +102,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
                 "config": config_json(config),
                 "data": batches.identity,
                 "low_checks": guards.low_checks,
+                "started_from": started_from,
             }
             networks, optimizers = players.networks(), players.optimizers
             save_snapshot(
@@ -152,7 +161,12 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         weights = folder / "weights.safetensors"
         if fabric.is_global_zero:
             weights = export_weights(
-                players.generator, folder, config=config, cache=cache, step=step
+                players.generator,
+                folder,
+                config=config,
+                cache=cache,
+                step=step,
+                started_from=started_from,
             )
         return Result(
             step=step,
