@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
 import cv2
 import numpy as np
@@ -30,13 +31,22 @@ class Components:
         mask_of: gives the mask of a slice, shape (row, column); called from several threads.
         sizes: size of every component, largest first, in the unit of the weights.
         starts: number of the first label of every slice.
-        ranks: of every label its component, counted from 0, the largest.
+        ranks: of every label its component, counted from 0, the largest; -1 if it is in none.
+        areas: of every label, pixels.
+        label_sizes: of every label, in the unit of the weights.
+        counts: of every label its pixels that lie in each of the other masks, shape (other, label).
+        links: pairs of labels of neighbouring slices that touch, the lower slice first, in the
+            order of slices, shape (pair, 2).
     """
 
     mask_of: Callable[[int], Mask]
     sizes: NDArray[np.float64]
     starts: Ints
     ranks: Ints
+    areas: Ints
+    label_sizes: NDArray[np.float64]
+    counts: Ints
+    links: Ints
 
     def wanted(self, *, smallest: float = 0.0, largest: int | None = None) -> Mask:
         """For every component, by rank, whether it is large enough.
@@ -50,29 +60,53 @@ class Components:
             wanted[largest:] = False
         return wanted
 
-    def shares(
-        self, other_of: Callable[[int], Mask], *, threads: int | None = None
-    ) -> NDArray[np.float64]:
-        """For every component, by rank, the fraction of its voxels that lie in another mask.
+    def shares(self) -> NDArray[np.float64]:
+        """Of every component's pixels the fraction in each other mask, shape (other, component)."""
+        within = self.ranks >= 0
+        ranks = self.ranks[within]
+        totals = np.stack(
+            [
+                np.bincount(ranks, pixels[within], len(self.sizes))
+                for pixels in (*self.counts, self.areas)
+            ]
+        )
+        return np.asarray(totals[:-1] / np.maximum(totals[-1], 1))
+
+    def reached(self, seeds: Mask, *, steps: NDArray[np.float64], reach: float) -> Mask:
+        """Which labels lie near others, where the way leads from slice to slice.
 
         Args:
-            other_of: gives the other mask of a slice; called from several threads.
-            threads: by default all cores.
+            seeds: of every label whether ways begin there.
+            steps: lengths of the ways between neighbouring slices, shape (slice - 1,).
+            reach: length of the longest way that counts.
+
+        Returns:
+            Of every label whether one of the seeds is within reach; seeds themselves are.
         """
+        distance = np.where(seeds, 0.0, np.inf)
+        slices = np.searchsorted(self.starts, self.links[:, 1], side="right") - 1
+        ends = np.searchsorted(slices, np.arange(len(self.starts) + 1))
+        parts = [self.links[ends[index] : ends[index + 1]].T for index in range(len(self.starts))]
+        while True:
+            before = distance.copy()
+            for upwards in (True, False):
+                order = range(1, len(parts)) if upwards else range(len(parts) - 1, 0, -1)
+                for index in order:
+                    below, above = parts[index]
+                    here, there = (above, below) if upwards else (below, above)
+                    np.minimum.at(distance, here, distance[there] + steps[index - 1])
+            distance[distance > reach] = np.inf
+            if np.array_equal(distance, before):
+                return np.isfinite(distance)
 
-        def count(index: int) -> NDArray[np.float64]:
-            labels, total = _labelled(self.mask_of(index))
-            inside = np.bincount(labels[other_of(index)], minlength=total + 1)[1:]
-            areas = np.bincount(labels.ravel(), minlength=total + 1)[1:]
-            first = int(self.starts[index])
-            ranks = self.ranks[first : first + total]
-            return np.stack([np.bincount(ranks, n, len(self.sizes)) for n in (inside, areas)])
+    def of_labels(self, chosen: Mask) -> Components:
+        """The components that some of the labels make, the others left out.
 
-        with ThreadPoolExecutor(threads or default_threads(), "hrinet-share") as pool:
-            totals = np.zeros((2, len(self.sizes)))
-            for found in pool.map(count, range(len(self.starts))):
-                totals += found
-        return np.asarray(totals[0] / np.maximum(totals[1], 1))
+        Args:
+            chosen: of every label whether it takes part.
+        """
+        links = self.links[chosen[self.links].all(axis=1)]
+        return replace(self, **_united(self.label_sizes, links, chosen=chosen))
 
     def kept(self, index: int, wanted: Mask) -> Mask:
         """The mask of slice ``index`` without the components that are not wanted.
@@ -84,13 +118,18 @@ class Components:
         labels, count = _labelled(self.mask_of(index))
         first = int(self.starts[index])
         table = np.zeros(count + 1, bool)
-        table[1:] = wanted[self.ranks[first : first + count]]
+        ranks = self.ranks[first : first + count]
+        table[1:] = np.append(wanted, False)[ranks]  # the last one is of labels in no component
         kept: Mask = table[labels]
         return kept
 
 
 def find_components(
-    mask_of: Callable[[int], Mask], weights: NDArray[np.float64], *, threads: int | None = None
+    mask_of: Callable[[int], Mask],
+    weights: NDArray[np.float64],
+    *,
+    others: Sequence[Callable[[int], Mask]] = (),
+    threads: int | None = None,
 ) -> Components:
     """Find the components of a mask that is given slice by slice.
 
@@ -100,41 +139,57 @@ def find_components(
         mask_of: gives the mask of a slice, shape (row, column), always the same; called from
             several threads.
         weights: what a voxel of every slice counts, shape (slice,), such as its volume in mm^3.
+        others: each gives another mask of a slice, for :meth:`Components.shares`.
         threads: by default all cores.
     """
 
     def examine(index: int) -> tuple[Ints, Ints]:
         labels, count = _labelled(mask_of(index))
-        areas = np.bincount(labels.ravel(), minlength=count + 1)[1:].astype(np.int64)
+        pixels = [labels.ravel()] + [labels[other_of(index)] for other_of in others]
+        counts = np.stack([np.bincount(each, minlength=count + 1)[1:] for each in pixels])
         if index == 0 or not count:
-            return areas, np.empty((0, 2), np.int64)
+            return counts, np.empty((0, 2), np.int64)
         below, below_count = _labelled(mask_of(index - 1))
-        return areas, _touching(below, labels) if below_count else np.empty((0, 2), np.int64)
+        return counts, _touching(below, labels) if below_count else np.empty((0, 2), np.int64)
 
     with ThreadPoolExecutor(threads or default_threads(), "hrinet-label") as pool:
         found = list(pool.map(examine, range(len(weights))))
-    counts = np.array([len(areas) for areas, _ in found], np.int64)
-    starts = np.concatenate([[0], np.cumsum(counts)])
+    numbers = np.array([counts.shape[1] for counts, _ in found], np.int64)
+    starts = np.concatenate([[0], np.cumsum(numbers)])
     pairs = [
         joined + np.array([starts[index - 1] - 1, starts[index] - 1])
         for index, (_, joined) in enumerate(found)
         if len(joined)
     ]
-    total = int(starts[-1])
-    roots = _roots(total, np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64))
-    label_sizes = np.concatenate(
-        [areas * weight for (areas, _), weight in zip(found, weights, strict=True)]
-    )
-    sizes = np.bincount(roots, weights=label_sizes, minlength=1) if total else np.zeros(0)
-    heads = np.unique(roots)
-    order = heads[np.argsort(-sizes[heads], kind="stable")]
-    rank_of = np.zeros(max(total, 1), np.int64)
-    rank_of[order] = np.arange(len(order))
+    links = np.concatenate(pairs) if pairs else np.empty((0, 2), np.int64)
+    counts = np.concatenate([counts for counts, _ in found], axis=1).astype(np.int64)
+    label_sizes = counts[0] * np.repeat(weights, numbers)
     return Components(
         mask_of=mask_of,
-        sizes=np.asarray(sizes[order], np.float64),
         starts=starts[:-1],
-        ranks=rank_of[roots],
+        areas=counts[0],
+        label_sizes=label_sizes,
+        counts=counts[1:],
+        links=links,
+        **_united(label_sizes, links, chosen=np.ones(len(label_sizes), bool)),
+    )
+
+
+class _United(TypedDict):
+    sizes: NDArray[np.float64]
+    ranks: Ints
+
+
+def _united(label_sizes: NDArray[np.float64], links: Ints, *, chosen: Mask) -> _United:
+    """Sizes of the components of chosen labels, and which one each label belongs to."""
+    roots = _roots(len(label_sizes), links)
+    sizes = np.bincount(roots[chosen], label_sizes[chosen], minlength=len(roots))
+    heads = np.unique(roots[chosen])
+    order = heads[np.argsort(-sizes[heads], kind="stable")]
+    rank_of = np.full(len(roots), -1, np.int64)
+    rank_of[order] = np.arange(len(order))
+    return _United(
+        sizes=np.asarray(sizes[order], np.float64), ranks=np.where(chosen, rank_of[roots], -1)
     )
 
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hrinet.surface.body import body_mask, slice_widths
-from hrinet.surface.components import Mask, find_components
+from hrinet.surface.bones import bone_components
+from hrinet.surface.components import Components, Mask, find_components
 from hrinet.surface.lungs import lung_mask
 from hrinet.surface.structures import SKIN_HU, Structure
 from hrinet.volume import Volume
 
 _TISSUE_HU = 40.0
 _LUNG_TISSUE_HU = -850.0
-
-_SHARE_IN_BODY = 0.5
-"""Of its voxels, less than which a piece is part of the table, which can be as dense as bone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,9 @@ def select(
 ) -> Selection:
     """Decide which voxels belong to a structure.
 
-    ``bone`` and ranges are the voxels of the range, connected pieces below the structure's
-    smallest volume left out, and for bone those outside the body. ``skin``
-    is :func:`hrinet.surface.body.body_mask`, ``lung`` :func:`hrinet.surface.lungs.lung_mask`.
+    Ranges are the voxels of the range, connected pieces below the structure's smallest volume
+    left out; of ``bone`` see :func:`hrinet.surface.bones.bone_components`. ``skin`` is
+    :func:`hrinet.surface.body.body_mask`, ``lung`` :func:`hrinet.surface.lungs.lung_mask`.
 
     Args:
         volume: the scan.
@@ -81,7 +79,10 @@ def select(
     chosen = Selection(in_range)
     if structure.kind == "bone":
         body = body_mask(volume, low=SKIN_HU, threads=threads)
-        return _connected(volume, chosen, structure.smallest_mm3, largest, threads, within=body)
+        bones, is_bone = bone_components(
+            volume, body, low=low, smallest_mm3=structure.smallest_mm3, threads=threads
+        )
+        return Selection(_largest(bones, is_bone, largest), low - _TISSUE_HU)
     if not (largest or structure.smallest_mm3):
         return chosen
     return _connected(volume, chosen, structure.smallest_mm3, largest, threads)
@@ -93,13 +94,14 @@ def _connected(
     smallest_mm3: float,
     largest: int | None,
     threads: int | None,
-    *,
-    within: Mask | None = None,
 ) -> Selection:
     found = find_components(chosen.mask_of, slice_widths(volume), threads=threads)
     wanted = found.wanted(smallest=smallest_mm3)
-    if within is not None:
-        wanted &= found.shares(within.__getitem__, threads=threads) >= _SHARE_IN_BODY
+    return replace(chosen, mask_of=_largest(found, wanted, largest))
+
+
+def _largest(found: Components, wanted: Mask, largest: int | None) -> Callable[[int], Mask]:
+    """The mask of the components that are wanted, or of the largest of them."""
     if largest is not None:
         wanted[np.flatnonzero(wanted)[largest:]] = False
-    return replace(chosen, mask_of=lambda index: found.kept(index, wanted))
+    return lambda index: found.kept(index, wanted)
