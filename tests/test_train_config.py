@@ -136,6 +136,12 @@ def test_bad_files(tmp_path, content, says):
     assert "\n" not in str(caught.value)
 
 
+def test_a_folder_of_a_run_does_not_hide_the_recipe_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "hrinet-mse").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config("hrinet-mse").name == "hrinet-mse"
+
+
 def test_missing_files_and_bad_overrides(tmp_path):
     with pytest.raises(InputError, match="nor is it one of the recipes acai, ae"):
         load_config(tmp_path / "none.yaml")

@@ -42,7 +42,7 @@ def read_values(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
     import yaml
 
     path = Path(source)
-    if not path.exists() and str(source) in recipe_names():
+    if not path.is_file() and str(source) in recipe_names():  # a run's folder may have its name
         text = (resources.files("hrinet.train") / "recipes" / f"{source}.yaml").read_text("utf-8")
     else:
         try:
