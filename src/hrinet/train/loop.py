@@ -17,23 +17,16 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from hrinet.errors import HrinetError, InputError, RequestError
+from hrinet.errors import HrinetError, RequestError
 from hrinet.train.batches import Batches, Prefetched, kind_of
 from hrinet.train.cache import Cache, build_cache
-from hrinet.train.checkpoint import (
-    Snapshot,
-    checkpoints,
-    newest_snapshot,
-    restore_snapshot,
-    save_snapshot,
-    take_snapshot,
-)
-from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json, config_of
+from hrinet.train.checkpoint import restore_snapshot, save_snapshot, take_snapshot
+from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json
 from hrinet.train.export import export_weights
-from hrinet.train.fields import changed_fields
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
+from hrinet.train.resume import require_same_data, snapshot_to_resume
 from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 from hrinet.train.stopping import Result, stopping
@@ -80,8 +73,14 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     guards = Guards(config)
     start = 0
     started_from: dict[str, Any] | None = None
-    snapshot = _resumable(config, folder, batches.identity)
+    snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     if snapshot is not None:
+        require_same_data(
+            snapshot.facts["data"],
+            batches.identity,
+            folder=folder,
+            scans=f"{config.cache} holds",
+        )
         if snapshot.step > config.first_steps:
             players.begin_stage2()
         restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
@@ -225,32 +224,6 @@ def _open_cache(config: TrainConfig, folder: Path, fabric: Fabric) -> Cache:
             f"{config.size}; set size to {cache.size} or build another cache"
         )
     return cache
-
-
-def _resumable(config: TrainConfig, folder: Path, data: dict[str, Any]) -> Snapshot | None:
-    """The checkpoint to go on from, if it is of this configuration and data."""
-    if config.resume == "never":
-        if checkpoints(folder):
-            raise RequestError(
-                f"{folder}: holds checkpoints and resume is 'never'; remove them or set output to "
-                "another folder"
-            )
-        return None
-    snapshot = newest_snapshot(folder)
-    if snapshot is None:
-        return None
-    advice = "change it back, or set output to another folder"
-    saved = config_of(snapshot.facts["config"], subject=f"{folder}: the checkpoint")
-    for name in changed_fields(saved, config, may_change=MAY_CHANGE):
-        raise RequestError(
-            f"{folder}: was trained with {name} {getattr(saved, name)!r}, not "
-            f"{getattr(config, name)!r}; {advice}"
-        )
-    if snapshot.facts["data"] != data:
-        raise InputError(
-            f"{folder}: was trained on other scans than {config.cache} holds; {advice}"
-        )
-    return snapshot
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from torch import Tensor
 from hrinet.errors import InputError, RequestError
 from hrinet.networks.generator import Generator
 from hrinet.train.checkpoint import Snapshot, checkpoints, load_snapshot, restore_snapshot
-from hrinet.train.config import MAY_CHANGE, TrainConfig, config_of
-from hrinet.train.fields import changed_fields
+from hrinet.train.config import MAY_CHANGE, TrainConfig
+from hrinet.train.resume import require_same_config, require_same_data
 from hrinet.train.steps import Players
 from hrinet.weights.files import read_weights
 
@@ -24,6 +24,8 @@ _OF_STAGE_2 = frozenset(
     }
 )
 """Fields that stage 1 does not see; its length is compared after ``scale``."""
+
+_ADVICE = "set it alike, or leave stage1_from empty"
 
 
 def start_from_weights(generator: Generator, path: Path) -> dict[str, Any]:
@@ -93,19 +95,22 @@ def start_from_stage1(players: Players, config: TrainConfig, data: dict[str, Any
             "with stage2_steps=0"
         )
     snapshot = load_snapshot(folder / name)
-    saved = config_of(snapshot.facts["config"], subject=f"{folder}: the checkpoint")
-    for field in changed_fields(saved, config, may_change=MAY_CHANGE | _OF_STAGE_2):
-        raise RequestError(
-            f"{folder}: stage 1 was trained with {field} {getattr(saved, field)!r}, not "
-            f"{getattr(config, field)!r}; set it alike, or leave stage1_from empty"
-        )
+    saved = require_same_config(
+        snapshot, config, folder=folder, may_change=MAY_CHANGE | _OF_STAGE_2, advice=_ADVICE
+    )
     if saved.first_steps != config.first_steps:
         raise RequestError(
-            f"{folder}: stage 1 has {saved.first_steps} steps, expected {config.first_steps}; set "
-            "stage1_steps and scale alike"
+            f"{folder}: stage 1 has {saved.first_steps} steps, expected {config.first_steps}; "
+            f"{_ADVICE}"
         )
-    if any(snapshot.facts["data"][key] != data[key] for key in ("cache", "pairs")):
-        raise InputError(f"{folder}: was trained on other scans than {config.cache} holds")
+    found = snapshot.facts["data"]
+    require_same_data(
+        {key: found[key] for key in ("cache", "pairs")},
+        {key: data[key] for key in ("cache", "pairs")},
+        folder=folder,
+        scans=f"{config.cache} holds",
+        advice=_ADVICE,
+    )
     networks = {key: net for key, net in players.networks().items() if key in ("generator", "d1")}
     restore_snapshot(
         snapshot,

@@ -17,13 +17,10 @@ from hrinet.errors import InputError, RequestError, RunError
 from hrinet.networks.flow_net import FlowNet
 from hrinet.train.checkpoint import (
     Snapshot,
-    checkpoints,
-    newest_snapshot,
     restore_snapshot,
     save_snapshot,
     take_snapshot,
 )
-from hrinet.train.fields import changed_fields, make_config
 from hrinet.train.flow.choices import fingerprint
 from hrinet.train.flow.config import MAY_CHANGE, FlowTrainConfig
 from hrinet.train.flow.export import export_flow
@@ -31,6 +28,7 @@ from hrinet.train.flow.objective import objective
 from hrinet.train.flow.samples import Batch, Samples
 from hrinet.train.flow.scans import load_scans
 from hrinet.train.log import Progress, TrainingLog
+from hrinet.train.resume import require_same_data, snapshot_to_resume
 from hrinet.train.stopping import Result, stopping
 from hrinet.weights.files import read_weights
 
@@ -39,8 +37,6 @@ _OUTLIER = 20.0
 
 _MOST_OUTLIERS = 200
 """In a row; then the run has diverged. Of a short run it is half of its steps."""
-
-_ADVICE = "change it back, or set output to another folder"
 
 
 def learning_rate(step: int, progress: float, config: FlowTrainConfig) -> float:
@@ -77,15 +73,14 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
             "'hrinet manifest FOLDER' writes"
         )
     folder = config.output_folder()
-    snapshot = _resumable(config, folder)
+    snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     fabric = _fabric(config)
     scans = load_scans(config.manifest)
     extents = [scan.extent for scan in scans]
-    if snapshot is not None and snapshot.facts.get("data", fingerprint(extents)) != fingerprint(
-        extents
-    ):
-        raise InputError(
-            f"{folder}: was trained on other scans than {config.manifest} lists; {_ADVICE}"
+    data = fingerprint(extents)
+    if snapshot is not None:
+        require_same_data(
+            snapshot.facts.get("data", data), data, folder=folder, scans=f"{config.manifest} lists"
         )
     player = _Player(config, fabric)
     step, spent = 0, 0.0
@@ -125,7 +120,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
             if is_saved:
                 facts = {
                     "config": asdict(config),
-                    "data": fingerprint(extents),
+                    "data": data,
                     "elapsed_s": elapsed,
                 }
                 save_snapshot(folder, player.snapshot(step, facts))
@@ -254,27 +249,3 @@ def _fabric(config: FlowTrainConfig) -> Fabric:
         ) from error
     fabric.launch()
     return fabric
-
-
-def _resumable(config: FlowTrainConfig, folder: Path) -> Snapshot | None:
-    """The checkpoint to go on from, if it is of this configuration."""
-    if config.resume == "never":
-        if checkpoints(folder):
-            raise RequestError(
-                f"{folder}: holds checkpoints and resume is 'never'; remove them or set output to "
-                "another folder"
-            )
-        return None
-    snapshot = newest_snapshot(folder)
-    if snapshot is None:
-        return None
-    if snapshot.facts["config"].get("training", "flow") != "flow":
-        raise RequestError(f"{folder}: holds a training of another kind; {_ADVICE}")
-    subject = f"{folder}: the checkpoint"
-    saved = make_config(FlowTrainConfig, snapshot.facts["config"], subject=subject)
-    for name in changed_fields(saved, config, may_change=MAY_CHANGE):
-        raise RequestError(
-            f"{folder}: was trained with {name} {getattr(saved, name)!r}, not "
-            f"{getattr(config, name)!r}; {_ADVICE}"
-        )
-    return snapshot
