@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from hrinet.errors import RequestError
 from hrinet.types import Float64Array
+
+Float32Array = NDArray[np.float32]
 
 # Mass attenuation coefficients, cm^2/g: Hubbell and Seltzer, NISTIR 5632, tables 4.
 _KEV = np.array([30.0, 40.0, 50.0, 60.0, 80.0, 100.0, 150.0])
@@ -61,13 +64,19 @@ class Beam:
         relative = _at(self.kev, _CORTICAL_BONE) * _BONE_DENSITY / _at(self.kev, _WATER)
         return (relative - 1) * 1000 / bone_hu
 
-    def above_air(self, values: np.ndarray) -> None:
-        """Turn HU above air (HU + 1000) into 1000 mu/mu_water, in place; float32, shape (m, n)."""
-        np.maximum(values, 0.0, out=values)
+    def above_air(self, values: Float32Array, spare: Float32Array) -> None:
+        """Turn HU above air (HU + 1000) into 1000 mu/mu_water, in place.
+
+        Args:
+            values: shape (m, n), float32.
+            spare: of the same shape; overwritten. Memory of its own for every plane costs more than
+                the sums do.
+        """
+        cv2.threshold(values, 0.0, 0.0, cv2.THRESH_TOZERO, dst=values)
         slope = self.bone_excess
         if abs(slope - 1) > 1e-9:
-            bone = np.maximum(values - np.float32(1000), 0.0)
-            cv2.scaleAdd(bone, slope - 1, values, dst=values)
+            cv2.threshold(values, 1000.0, 0.0, cv2.THRESH_TRUNC, dst=spare)
+            cv2.addWeighted(values, slope, spare, 1 - slope, 0.0, dst=values)
 
 
 def _at(kev: float, table: Float64Array) -> float:

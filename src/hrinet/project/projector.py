@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from hrinet.errors import RequestError
 from hrinet.geometry import Geometry
 from hrinet.project.beam import Beam
+from hrinet.project.cells import Float32Array
 from hrinet.project.resample import Grid, resample
-from hrinet.project.shear import AIR_HU, Along, Float32Array, Reduction, shear
+from hrinet.project.shear import AIR_HU, Along, Reduction, shear
 from hrinet.project.views import View
 from hrinet.project.weights import UNIFORM, Frame, Weight
 from hrinet.synthesize.engine import default_threads
@@ -31,7 +32,7 @@ UNITS: dict[Mode, str] = {
     "attenuation": "-ln(I/I0)",
 }
 
-_MARGIN = 3  # Voxels; shifts between them, sharpening and the interpolation spread by one each.
+_MARGIN = 8  # Voxels over which interpolation spreads more than a ten-thousandth.
 _MAX_SIDE = 16384
 
 
@@ -200,7 +201,7 @@ class _Projector:
             along=along,
             beam=self.beam if self.mode == "attenuation" else None,
             padding_hu=self.volume.padding_hu,
-            unblurs=not self.blank,
+            smooth=not self.blank,
             threads=threads,
             device=self.device,
         )
@@ -216,8 +217,8 @@ class _Projector:
         values = resample(
             sheared.values,
             start=_pair(across @ first),
-            step_i=_pair(across @ axes[:, i]),
-            step_j=_pair(across @ axes[:, j]),
+            step_i=_pair(across @ axes[:, i] * sheared.steps[0]),
+            step_j=_pair(across @ axes[:, j] * sheared.steps[1]),
             grid=grid,
             between="area" if self.blank else "value" if is_extreme else "smooth",
         )

@@ -13,6 +13,8 @@ from hrinet.types import Float64Array
 Between: TypeAlias = Literal["smooth", "area", "value"]
 """How values are carried over: ``smooth`` and ``area`` keep the integral, ``value`` looks up."""
 
+_TILE = 32  # Lines at a time.
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -93,11 +95,17 @@ def _lines(
         places = (middles - starts[:, None]) / step
         padded = np.pad(values.astype(np.float64), ((0, 0), (1, 1)))
         return _interpolated(padded, places + 1, cubic=False)
-    places = (edges - starts[:, None]) / step + 0.5
-    running = np.zeros((values.shape[0], values.shape[1] + 1))
-    np.cumsum(values, axis=1, out=running[:, 1:], dtype=np.float64)
-    integral = _interpolated(running, places, cubic=between == "smooth")
-    return np.asarray(np.diff(integral, axis=1) * (step / (edges[1] - edges[0])))
+    result = np.empty((len(values), len(edges) - 1))
+    scale = step / (edges[1] - edges[0])
+    for first in range(0, len(values), _TILE):  # What is worked on then stays in the cache.
+        tile = slice(first, first + _TILE)
+        lines = values[tile]
+        places = (edges - (starts if len(starts) == 1 else starts[tile])[:, None]) / step + 0.5
+        running = np.zeros((lines.shape[0], lines.shape[1] + 1))
+        np.cumsum(lines, axis=1, out=running[:, 1:], dtype=np.float64)
+        integral = _interpolated(running, places, cubic=between == "smooth")
+        result[tile] = np.diff(integral, axis=1) * scale
+    return result
 
 
 def _interpolated(lines: Float64Array, places: Float64Array, *, cubic: bool) -> Float64Array:
@@ -110,14 +118,20 @@ def _interpolated(lines: Float64Array, places: Float64Array, *, cubic: bool) -> 
     """
     last = lines.shape[1] - 1
     places = np.clip(np.round(places, 9), -1.0, last + 1.0)
-    whole = np.floor(places).astype(np.intp)
-    t = places - whole
+    floors = np.floor(places)
+    t = places - floors
+    # From 1 before the first to 3 beyond the last, so that neighbours need no clipping.
+    padded = np.pad(lines, ((0, 0), (2, 3)), mode="edge")
+    whole = floors.astype(np.intp) + 2
+    if len(whole) == 1:
 
-    def at(offset: int) -> Float64Array:
-        index = np.clip(whole + offset, 0, last)
-        if len(index) == 1:
-            return lines[:, index[0]]
-        return np.take_along_axis(lines, index, axis=1)
+        def at(offset: int) -> Float64Array:
+            return padded[:, whole[0] + offset]
+    else:
+        whole += np.arange(len(lines))[:, None] * padded.shape[1]
+
+        def at(offset: int) -> Float64Array:
+            return padded.ravel().take(whole + offset, mode="clip")
 
     if not cubic:
         return (1 - t) * at(0) + t * at(1)
