@@ -15,7 +15,8 @@ from typing import Any
 
 from hrinet.errors import RequestError
 from hrinet.networks.family import FAMILY
-from hrinet.train.config import config_of
+from hrinet.train.config import MAY_CHANGE, TrainConfig, config_of, load_config
+from hrinet.train.fields import changed_fields
 from hrinet.weights import packaged_weights
 from hrinet.weights.description import Description, count_parameters, read_description
 from hrinet.weights.files import read_weights, save_weights
@@ -82,7 +83,8 @@ def model_card(description: Description, weights: Path) -> str:
             f"| training size | {values['size']} x {values['size']} pixels |",
             f"| steps of stage 1 | {first} of {config.first_steps} |",
             f"| steps of stage 2 | {second} of {config.second_steps} |",
-            *_beginning(values.get("started_from"), config.batch),
+            *_beginning(values.get("started_from")),
+            f"| other than in the recipe | {_other_settings(config)} |",
             f"| seed | {values['seed']} |",
             f"| trained on | {description.scans} scans of {description.patients} patients |",
             f"| SHA-256 | `{description.sha256}` |",
@@ -119,15 +121,22 @@ def model_card(description: Description, weights: Path) -> str:
     )
 
 
-def _beginning(started: dict[str, Any] | None, batch: int) -> list[str]:
-    """Rows of the table on what the run began with, and on the size of a step."""
-    rows = [f"| pairs a step | {batch} |"]
-    if started:
-        rows.append(
-            f"| began with | `{started['name']}` after {started['steps']} steps of "
-            f"{started['batch']} pairs (SHA-256 `{started['sha256'][:16]}`) |"
-        )
-    return rows
+def _beginning(started: dict[str, Any] | None) -> list[str]:
+    """Rows of the table on what the run began with."""
+    if not started:
+        return []
+    return [
+        f"| began with | `{started['name']}` after {started['steps']} steps of "
+        f"{started['batch']} pairs (SHA-256 `{started['sha256'][:16]}`) |"
+    ]
+
+
+def _other_settings(config: TrainConfig) -> str:
+    """What decides on the training and differs from the recipe of its name."""
+    names = changed_fields(
+        load_config(config.name), config, may_change=MAY_CHANGE | {"strip_every"}
+    )
+    return ", ".join(f"{name} {getattr(config, name)}" for name in names) or "nothing"
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ _OF_STAGE_2 = frozenset(
     {
         *("name", "d2", "alternating", "content", "receptive_field", "patchgan_width", "norm"),
         *("form", "stage1_steps", "stage2_steps", "scale", "run_length", "runs", "d2_adam_betas"),
-        *("beta", "epsilon", "penalty", "strip_every", "start_from", "stage1_from"),
+        *("beta", "epsilon", "penalty", "start_from", "stage1_from"),
     }
 )
 """Fields that stage 1 does not see; its length is compared after ``scale``."""
