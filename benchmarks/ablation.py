@@ -29,7 +29,7 @@ from hrinet.weights.files import read_weights
 
 SERIES = "validation/lidc_0002"
 FACTORS = (2, 4)
-GAPS = 12
+GAPS = 6
 """Of the scan, spread over its length."""
 
 UNMOVED, RESIDUAL = slice(0, 4), 8
