@@ -299,6 +299,27 @@ def test_only_what_may_change_changes_when_resuming(cache, tmp_path):
     assert train(replace(config, accumulate=2, log_every=1)).step == 2
 
 
+def test_a_run_made_longer_is_one_that_was_long_from_the_beginning(cache, tmp_path):
+    short = tiny(cache, tmp_path / "run")
+    longer = replace(short, stage2_steps=short.stage2_steps + 3)
+    assert train(short).step == short.steps
+    assert train(longer).step == longer.steps
+    train(replace(longer, output=str(tmp_path / "whole")))
+    ours, whole = networks_after(tmp_path / "run"), networks_after(tmp_path / "whole")
+    assert not any(has_changed(whole[name], ours[name]) for name in whole)
+    with pytest.raises(RequestError, match="more than the 10 that stage1_steps"):
+        train(short)
+    with pytest.raises(RequestError, match="a stage 1 of 4 steps, not 5, and has done 13"):
+        train(replace(longer, stage1_steps=5))
+
+
+def test_stage_1_may_be_made_longer_while_it_lasts(cache, tmp_path):
+    config = replace(tiny(cache, tmp_path / "run"), max_minutes=0.0)
+    assert train(config).step == 1
+    result = train(replace(config, stage1_steps=6, max_minutes=None))
+    assert result.step == 6 + config.second_steps
+
+
 def test_what_does_not_fit_the_cache_or_machine(cache, tmp_path):
     with pytest.raises(RequestError, match="slices of 64 x 64 pixels, but size is 128"):
         train(tiny(cache, tmp_path / "a", size=128))

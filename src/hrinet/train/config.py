@@ -207,11 +207,13 @@ _EXTRA = ("yaml", "torch", "lightning_fabric", "safetensors")
 MAY_CHANGE = frozenset(
     {
         *("cache", "manifest", "accelerator", "devices", "nodes", "accumulate", "output", "resume"),
+        *("stage1_steps", "stage2_steps", "scale"),  # see hrinet.train.resume.require_same_past
         *("checkpoint_every", "log_every", "strip_every", "max_minutes", "tensorboard"),
         *("collapse_ratio", "collapse_checks", "critic_gap_limit"),
     }
 )
-"""Fields that a resumed run may have otherwise: where and how it runs, not what it computes.
+"""Fields that a resumed run may have otherwise: where, how and how long it runs, not what the
+steps that are done computed.
 
 Another number of processes or parts gives the same training up to rounding; with the same number a
 resumed run is bit for bit the one that was not interrupted.

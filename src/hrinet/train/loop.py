@@ -26,7 +26,7 @@ from hrinet.train.export import export_weights
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
-from hrinet.train.resume import require_same_data, snapshot_to_resume
+from hrinet.train.resume import require_same_data, require_same_past, snapshot_to_resume
 from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 from hrinet.train.stopping import Result, stopping
@@ -81,6 +81,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
             folder=folder,
             scans=f"{config.cache} holds",
         )
+        require_same_past(snapshot, config, folder=folder)
         if snapshot.step > config.first_steps:
             players.begin_stage2()
         restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)

@@ -82,6 +82,35 @@ def require_same_config(
     return saved
 
 
+def require_same_past(snapshot: Snapshot, config: TrainConfig, *, folder: Path) -> None:
+    """Refuse stages of other lengths, unless every step that is done would have been the same.
+
+    The learning rate is constant, so that a run may be made longer at any time: it goes on as if it
+    had been that long from the beginning.
+
+    Args:
+        snapshot: to go on from.
+        config: of the run that goes on.
+        folder: where the checkpoint lies, for messages.
+
+    Raises:
+        RequestError: if stage 1 would have ended elsewhere, or the run is already over.
+    """
+    values: Mapping[str, Any] = snapshot.facts["config"]
+    saved = make_config(type(config), values, subject=f"{folder}: the checkpoint")
+    ends = saved.first_steps, config.first_steps
+    if ends[0] != ends[1] and snapshot.step > min(ends):
+        raise RequestError(
+            f"{folder}: was trained with a stage 1 of {ends[0]} steps, not {ends[1]}, and has done "
+            f"{snapshot.step}; {ADVICE}"
+        )
+    if snapshot.step > config.steps:
+        raise RequestError(
+            f"{folder}: has done {snapshot.step} steps, more than the {config.steps} that "
+            f"stage1_steps, stage2_steps and scale give; {ADVICE}"
+        )
+
+
 def require_same_data(
     found: object, wanted: object, *, folder: Path, scans: str, advice: str = ADVICE
 ) -> None:
