@@ -126,6 +126,19 @@ class TestSelfCheck:
             0.9, abs=0.03
         )
 
+    def test_slices_are_told_apart(self):
+        graphs = load_flow(packaged_weights("hrinet-flow"))
+        known = {"expected_error": [50.0, 50.0], "half_width": [80.0, 80.0], "gap_power": 0.0}
+        slices = {"noise": 0.0, "loss": 0.0, "middle": 0.5, "offset": 0.0}
+        calibration = Calibration.of(
+            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, "slices": slices}
+        )
+        method = HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
+        made = [copied(one) for one in method.synthesize_with_error(make_gap(moving()), [0.2, 0.5])]
+        for one, factor in zip(made, (0.8, 1.0), strict=True):  # the root of 4 t (1 - t)
+            np.testing.assert_allclose(one.expected_error, 50 * factor, rtol=1e-5)
+            np.testing.assert_allclose(one.half_width, 80 * factor, rtol=1e-5)
+
     def test_what_was_found_holds_for_one_scan(self, method):
         gap = make_gap(moving())
         (fresh,) = (copied(one) for one in method.synthesize_with_error(gap, [0.4]))

@@ -84,6 +84,8 @@ def test_curves_that_rise_stay_monotone(values):
         ({"gap_power": "strong"}, ValueError),
         ({"largest_gap_mm": "wide"}, ValueError),
         ({"largest_gap_mm": None}, TypeError),
+        ({"slices": {"noise": 0.1}}, KeyError),
+        ({"slices": None}, TypeError),
     ],
 )
 def test_damage_is_noticed(changes, kind):

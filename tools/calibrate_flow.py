@@ -2,6 +2,8 @@
 
     python tools/calibrate_flow.py RUN_FOLDER OUT.json [--series validation/lidc_0002 ...]
     python tools/ship_flow.py RUN_FOLDER OUT.json
+    python tools/fit_slice_trust.py OUT.json
+    python tools/ship_flow.py RUN_FOLDER OUT.json
     python tools/calibrate_flow.py RUN_FOLDER OUT.json --transfer
     python tools/ship_flow.py RUN_FOLDER OUT.json
 

@@ -21,6 +21,7 @@ from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
 from hrinet.synthesize.registry import Precision, Quality
 from hrinet.synthesize.scene import PLAIN, VIEWS, Scene, scene_of
+from hrinet.synthesize.slice_trust import SliceSigns, roughness
 from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
 from hrinet.types import FLOAT32, SliceArray
@@ -189,14 +190,27 @@ class _Running(HrinetFlow):
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
-        for values, log_error in self._estimates(scene, t, precision):
+        rows, columns = scene.outside.shape
+        inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
+        measured = sum(map(roughness, inner)) / 2
+        estimates = self._estimates(scene, t, precision)
+        for position, (values, log_error) in zip(t, estimates, strict=True):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
             # is no better one.
+            own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)
             error = calibration.error(log_error, gap_mm=gap.width_mm)
             half_width = calibration.interval(log_error, gap_mm=gap.width_mm)
-            yield Estimated(values, error * correction.error, half_width * correction.half_width)
+            signs = SliceSigns.of(
+                measured=measured, own=own, expected=float(error.mean()), t=position
+            )
+            factor = calibration.slices.factor(signs)
+            yield Estimated(
+                values,
+                error * (correction.error * factor),
+                half_width * (correction.half_width * factor),
+            )
 
     def _estimates(
         self, scene: Scene, t: Sequence[float], precision: str

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrinet.synthesize.slice_trust import SliceWeights
 from hrinet.types import SliceArray
 
 REFERENCE_GAP_MM = 10.0
@@ -32,6 +33,7 @@ class Calibration:
         largest_gap_mm: widest gap that was looked at.
         transfer: factors on a :class:`Correction`'s error and half width. Hidden slices lie in gaps
             of twice the width; by so much they overstate what is found in the gaps themselves.
+        slices: what tells slices of one scan apart.
     """
 
     log_error: NDArray[np.float32]
@@ -40,6 +42,7 @@ class Calibration:
     gap_power: float
     largest_gap_mm: float
     transfer: tuple[float, float] = (1.0, 1.0)
+    slices: SliceWeights = field(default_factory=SliceWeights)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Calibration:
@@ -69,6 +72,7 @@ class Calibration:
             gap_power=gap_power,
             largest_gap_mm=largest,
             transfer=(error, half_width),
+            slices=SliceWeights.of(values["slices"]) if "slices" in values else SliceWeights(),
         )
 
     def error(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
