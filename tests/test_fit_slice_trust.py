@@ -19,7 +19,8 @@ def test_gaps_stay_within_what_was_validated(slices, spacing_mm, factors):
     assert fit_slice_trust.factors_of(slices, spacing_mm) == factors
 
 
-def test_the_fit_finds_what_made_the_errors(sampled=200):
+def test_the_fit_finds_what_made_the_errors():
+    sampled = 200
     rng = np.random.default_rng(0)
     weights = np.array([0.4, -0.2, 0.5])
     series = []
