@@ -134,7 +134,7 @@ def _beginning(started: dict[str, Any] | None) -> list[str]:
 def _other_settings(config: TrainConfig) -> str:
     """What decides on the training and differs from the recipe of its name."""
     names = changed_fields(
-        load_config(config.name), config, may_change=MAY_CHANGE | {"strip_every"}
+        load_config(config.name), config, may_change=(MAY_CHANGE | {"strip_every"}) - {"average"}
     )
     return ", ".join(f"{name} {getattr(config, name)}" for name in names) or "nothing"
 

@@ -60,6 +60,7 @@ class TrainConfig:
     weight_decay: float = 1e-5  # 3.3.2.4
     adam_betas: tuple[float, float] = (0.9, 0.999)  # Adam's own; the thesis gives none
     d2_adam_betas: tuple[float, float] = (0.0, 0.9)  # Gulrajani et al. (2017), for WGAN-GP
+    average: float = 0.0  # of the generator's weights, exported instead; the thesis has none
     batch: int = 16  # pairs a step over all processes; the thesis gives none
     runs: int = 1  # 3.2.2: "every input batch ... a group of n consecutive slices"
     accumulate: int = 1  # parts that a step is divided into, to save memory; the result is the same
@@ -114,6 +115,8 @@ class TrainConfig:
             raise RequestError(f"run_length is {self.run_length}, expected 3 or more slices")
         if not self.gamma <= 1:
             raise RequestError(f"gamma is {self.gamma}, expected 0 to 1")
+        if not self.average < 1:
+            raise RequestError(f"average is {self.average}, expected 0 for none, or less than 1")
         if self.steps < 1:
             raise RequestError("stage1_steps and stage2_steps leave nothing to train")
         if self.start_from and self.stage1_from:
@@ -199,7 +202,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     *("stage1_steps", "stage2_steps", "weight_decay", "lambda_", "epsilon", "gamma", "penalty"),
-    *("seed", "collapse_ratio", "beta", "max_minutes"),
+    *("seed", "collapse_ratio", "beta", "average", "max_minutes"),
 )
 
 _EXTRA = ("yaml", "torch", "lightning_fabric", "safetensors")
@@ -208,12 +211,12 @@ MAY_CHANGE = frozenset(
     {
         *("cache", "manifest", "accelerator", "devices", "nodes", "accumulate", "output", "resume"),
         *("stage1_steps", "stage2_steps", "scale"),  # see hrinet.train.resume.require_same_past
-        *("checkpoint_every", "log_every", "strip_every", "max_minutes", "tensorboard"),
+        *("average", "checkpoint_every", "log_every", "strip_every", "max_minutes", "tensorboard"),
         *("collapse_ratio", "collapse_checks", "critic_gap_limit"),
     }
 )
-"""Fields that a resumed run may have otherwise: where, how and how long it runs, not what the
-steps that are done computed.
+"""Fields that a resumed run may have otherwise: where, how and how long it runs and what is made of
+its weights, not what the steps that are done computed.
 
 Another number of processes or parts gives the same training up to rounding; with the same number a
 resumed run is bit for bit the one that was not interrupted.

@@ -84,6 +84,9 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         require_same_past(snapshot, config, folder=folder)
         if snapshot.step > config.first_steps:
             players.begin_stage2()
+        averaged = int(snapshot.facts.get("averaged", 0))
+        if averaged:
+            players.begin_average(averaged)
         restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
     elif config.stage1_from:
         snapshot = start_from_stage1(players, config, batches.identity)
@@ -93,6 +96,8 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         start = snapshot.step
         started_from = snapshot.facts.get("started_from")
         guards.low_checks = int(snapshot.facts["low_checks"])
+    if players.average is None:
+        players.begin_average()
     fabric.barrier()  # before the first process removes old checkpoints
 
     def save(done: int) -> None:
@@ -102,6 +107,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
                 "config": config_json(config),
                 "data": batches.identity,
                 "low_checks": guards.low_checks,
+                "averaged": players.averaged,
                 "started_from": started_from,
             }
             networks, optimizers = players.networks(), players.optimizers
@@ -149,7 +155,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
             is_shown = is_last or _is_due(step, config.strip_every, config.first_steps)
             if fabric.is_global_zero and is_shown:
                 strip = draw_strip(
-                    players.generator, first, second, slices=config.run_length, window=cache.window
+                    players.result, first, second, slices=config.run_length, window=cache.window
                 )
                 save_strip(strip, folder / "strips" / f"step-{step:09d}.png")
             if is_saved:
@@ -161,7 +167,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         weights = folder / "weights.safetensors"
         if fabric.is_global_zero:
             weights = export_weights(
-                players.generator,
+                players.result,
                 folder,
                 config=config,
                 cache=cache,

@@ -7,6 +7,7 @@ expect. By hand it is exact for every division of a step, and the networks are s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,9 @@ class Players:
 
     Attributes:
         loss_network: from the start of stage 2, with perceptual content; else None.
+        average: exponential moving average of the generator, which is then what is shown and
+            exported (Yazici et al. 2019, arXiv 1806.04498); None without.
+        averaged: updates of the generator that are in it.
         optimizers: one for each network that is trained, by its name.
         figures: sums of everything worth logging, and how often it was added, by name.
     """
@@ -50,6 +54,8 @@ class Players:
     d1: Critic | None
     d2: PatchGAN | None
     loss_network: LossNetwork | None = None
+    average: Generator | None = None
+    averaged: int = 0
     optimizers: dict[str, Adam] = field(default_factory=dict)
     figures: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
@@ -82,6 +88,7 @@ class Players:
             "d1": self.d1,
             "d2": self.d2,
             "loss_network": self.loss_network,
+            "average": self.average,
         }
         return {name: network for name, network in named.items() if network is not None}
 
@@ -89,6 +96,21 @@ class Players:
         """Freeze the loss network from the encoder as stage 1 left it (thesis 3.3.2.4)."""
         if self.config.content == "perceptual" and self.loss_network is None:
             self.loss_network = LossNetwork(self.generator)
+
+    def begin_average(self, averaged: int = 0) -> None:
+        """Average from here on, if the run does.
+
+        Args:
+            averaged: updates in an earlier average, which is filled in afterwards.
+        """
+        if self.config.average > 0:
+            self.average, self.averaged = copy.deepcopy(self.generator), averaged
+            self.average.requires_grad_(False)
+
+    @property
+    def result(self) -> Generator:
+        """What the training has made so far, for use."""
+        return self.generator if self.average is None else self.average
 
     def note(self, **figures: Tensor) -> None:
         """Add to what is logged; on the device, so that nothing waits."""
@@ -118,6 +140,13 @@ class Players:
                 gradient.copy_(part.view_as(gradient))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if name == "generator" and self.average is not None:
+            # The first ones count more, or the weights at the beginning would stay in for long.
+            share = min(self.config.average, (self.averaged + 1) / (self.averaged + 10))
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.generator.parameters()), 1 - share
+            )
+            self.averaged += 1
 
 
 def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
