@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,11 +25,22 @@ from hrinet.geometry import Geometry
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.synthesize.engine import default_threads
+from hrinet.synthesize.hrinet_flow import HrinetFlow
+from hrinet.synthesize.interpolator import Gap
+from hrinet.synthesize.registry import Precision
 from hrinet.weights import packaged_weights
 from hrinet.weights.flow import load_flow
 
 ROUNDS = 2
 FACTORS = (2, 4, 6)
+PRECISIONS: tuple[Precision, ...] = ("f32", "bf16")
+
+
+def has_bf16() -> bool:
+    """Whether the processor computes in bf16."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def gemm_gflops() -> float:
@@ -97,13 +109,81 @@ def contenders(volume: hrinet.Volume, factor: int) -> Iterator[tuple[str, Callab
     few = volume_of(volume, 17)
     few_made = (len(few) - 1) * (factor - 1)
     yield "cubic", lambda: timed(lambda: interpolate(volume, factor=factor, method="cubic")) / made
-    for method in ("flow", "hrinet-flow"):
+    yield "flow", lambda: timed(lambda: interpolate(few, factor=factor, method="flow")) / few_made
+    for precision in PRECISIONS if has_bf16() else PRECISIONS[:1]:
+        chosen: Precision = precision
         yield (
-            method,
-            lambda m=method: timed(lambda: interpolate(few, factor=factor, method=m)) / few_made,
+            f"hrinet-flow, {chosen}",
+            lambda p=chosen: (
+                timed(lambda: interpolate(few, factor=factor, method="hrinet-flow", precision=p))
+                / few_made
+            ),
         )
+        yield f"hrinet-flow, {chosen}, engine alone", lambda p=chosen: engine(volume, factor, p)
     if importlib.util.find_spec("torch"):
         yield "hrinet-flow, PyTorch eager", lambda: torch_eager(volume, factor)
+
+
+def engine(volume: hrinet.Volume, factor: int, precision: Precision) -> float:
+    """Seconds a synthetic slice in the engine: graphs compiled, slices in memory, gaps by turns."""
+    threads = default_threads()
+    method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision=precision)
+    positions = volume.geometry.positions_mm
+    gaps = [
+        Gap(
+            slices=tuple(volume.array[left - 1 : left + 3]),
+            positions_mm=tuple(positions[left - 1 : left + 3].tolist()),
+            left=1,
+            pixel_spacing_mm=volume.geometry.pixel_spacing,
+            slice_thickness_mm=volume.geometry.slice_thickness,
+        )
+        for left in range(8, 8 + 8 * threads)
+    ]
+    t = [inner / factor for inner in range(1, factor)]
+
+    def fill(gap: Gap) -> int:
+        return sum(1 for _ in running.synthesize_with_error(gap, t))
+
+    with (
+        method.using(gaps=threads, threads=1) as running,
+        ThreadPoolExecutor(threads) as pool,
+    ):
+        list(pool.map(fill, gaps[:threads]))
+        started = time.perf_counter()
+        made = sum(pool.map(fill, gaps))
+        return (time.perf_counter() - started) / made
+
+
+def on_a_gpu(volume: hrinet.Volume) -> str:
+    """Slices a second and memory where PyTorch has CUDA; else nothing."""
+    if not importlib.util.find_spec("torch"):
+        return ""
+    import torch
+
+    if not torch.cuda.is_available():
+        return ""
+    from hrinet.synthesize.flow_torch import TorchEngine
+
+    rows = []
+    for side in (256, 512, 1024):
+        method = HrinetFlow(
+            load_flow(packaged_weights("hrinet-flow")),
+            runs_on=TorchEngine(packaged_weights("hrinet-flow"), device="cuda"),
+        )
+        slices = tuple(cv2.resize(one, (side, side)) for one in volume.array[10:14])
+        gap = Gap(slices, (0.0, 2.5, 5.0, 7.5), 1, (0.7, 0.7), 2.5)
+        t = [inner / 6 for inner in range(1, 6)]
+        with method.using(gaps=1, threads=1) as running:
+            list(running.synthesize_with_error(gap, t))
+            torch.cuda.reset_peak_memory_stats()
+            started = time.perf_counter()
+            for _ in range(20):
+                list(running.synthesize_with_error(gap, t))
+            rate = 100 / (time.perf_counter() - started)
+        peak = torch.cuda.max_memory_allocated() / 1e6
+        rows.append([f"{side} x {side}", f"{rate:.0f}", f"{peak:.0f}"])
+    name = torch.cuda.get_device_name()
+    return "\n\n" + table((f"{name}, float32, x6", "slices a second", "peak MB"), rows)
 
 
 def volume_of(volume: hrinet.Volume, count: int) -> hrinet.Volume:
@@ -208,16 +288,17 @@ def main() -> None:
             "",
             f"Machine: {machine()}. Command: `python benchmarks/network.py`.",
             "",
-            "512 x 512 slices of a chest scan, float32, all cores; medians of "
-            f"{ROUNDS} rounds in which everything ran by turns. hrinet-flow's time includes "
-            "compiling the graphs and the check on six hidden slices; with 16 gaps both weigh "
-            "most.",
+            "512 x 512 slices of a chest scan, all cores; medians of "
+            f"{ROUNDS} rounds in which everything ran by turns. hrinet-flow fills 16 gaps, and its "
+            "time includes compiling the graphs and the check on six hidden slices, which weigh "
+            "most with so few; 'engine alone' is without both: slices in memory in, slices and "
+            "their estimated errors out. Shares are of the float32 matrix product.",
             "",
             side_by_side(volume),
             "",
             peaks(),
             "",
-            whole_command(volume),
+            whole_command(volume) + on_a_gpu(volume),
         ]
     )
     publish("network", text)

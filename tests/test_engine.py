@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -202,6 +203,40 @@ def test_a_method_may_take_all_cores_for_one_gap(thick):
     assert method.most == 1
     assert set(method.asked) == {6}
     assert method.log == [(1, 6), "done"]
+
+
+@pytest.mark.parametrize(
+    ("wish", "threads", "slices", "asked"),
+    [
+        (4, 7, 7, (4, 1)),
+        (4, 16, 7, (4, 4)),
+        (4, 8, 2, (1, 8)),
+        (4, 8, 3, (2, 4)),
+        (2, 1, 7, (1, 1)),
+    ],
+)
+def test_no_more_threads_than_cores_and_no_more_gaps_than_there_are(
+    thick, wish, threads, slices, asked
+):
+    method = Spread()
+    method.gaps_at_once = lambda threads: wish
+    volume = thick.subset(range(slices))
+    list(synthesize(volume, planned_for(volume, factor=3), method, threads=threads))
+    assert method.log == [asked, "done"]
+
+
+def test_padding_of_an_outer_slice_is_as_if_there_were_none():
+    """Where an outer slice is outside the field of view, the cubic has nothing to subtract."""
+    array = np.array([-2000, 40, 60, -2000], np.int16)[:, None, None] * np.ones((1, 4, 5), np.int16)
+    geometry = make_geometry([0.0, 5.0, 10.0, 15.0], rows=4, columns=5)
+    volume = Volume(array=array, geometry=geometry, padding_hu=-2000.0)
+    planned = [PlannedSlice(7.0, 1, 0.4)]
+    cubic = build_interpolator("cubic")
+    (hidden,) = synthesize(volume, planned, cubic)
+    repeated = np.array([40, 40, 60, 60], np.int16)[:, None, None] * np.ones((1, 4, 5), np.int16)
+    (wanted,) = synthesize(replace(volume, array=repeated), planned, cubic)
+    assert np.array_equal(hidden.values, wanted.values)
+    assert 40 < hidden.values.min() <= hidden.values.max() < 60
 
 
 def test_what_a_method_prepared_is_undone_after_an_error(thick):

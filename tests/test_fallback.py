@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from hrinet.synthesize.fallback import blend, outside_window
+from hrinet.synthesize.fallback import blend, outside_window, touched
 
 WINDOW = (-1200.0, 3200.0)
 SHAPE = (40, 44)
@@ -41,6 +41,7 @@ def test_the_ramp_keeps_both_sides_and_rises_between(seed, share):
     if outside.any():
         far = distance_transform_edt(~outside) > 8 * np.sqrt(2)
         assert np.all(result[far] == 100)
+        assert np.array_equal(result > 100, touched(outside))
         assert max(np.abs(np.diff(result, axis=a)).max() for a in (0, 1)) < 400 * 0.25
 
 

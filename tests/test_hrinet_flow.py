@@ -162,15 +162,15 @@ def test_12_bit_metal_is_the_networks(running):
     assert abs(np.median(values[22:26, 26:30]) - 3071) < 150
 
 
-@pytest.mark.parametrize("value", [20000, -3024, np.nan])
-def test_what_only_an_outer_slice_shows_does_not_come_through(running, value):
+@pytest.mark.parametrize(("value", "most"), [(20000, 1500), (-3024, 1500), (np.nan, 60)])
+def test_what_only_an_outer_slice_shows_does_not_come_through(running, value, most):
     slices = moving()
     before = only(running, make_gap(slices))
     slices[0] = slices[0].copy()
     slices[0][20:28, 24:32] = value
     values = only(running, make_gap(slices))
     assert np.isfinite(values).all()
-    assert np.abs(values - before)[20:28, 24:32].max() < 1500
+    assert np.abs(values - before)[20:28, 24:32].max() < most
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 openvino = pytest.importorskip("openvino")
 
-from hrinet.errors import RequestError  # noqa: E402
+from hrinet.errors import InputError, RequestError  # noqa: E402
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.registry import find_method  # noqa: E402
@@ -95,6 +96,20 @@ class TestPrecision:
         assert method.precision == chosen
 
 
+class TestDamage:
+    """What one cannot compute with is one sentence."""
+
+    def test_openvino_that_cannot_be_loaded(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "openvino", None)
+        with pytest.raises(RequestError, match=r"cannot be loaded .*pass --method flow"):
+            HrinetFlow(load_flow(packaged_weights("hrinet-flow")))
+
+    def test_graphs_that_are_none(self):
+        graphs = replace(load_flow(packaged_weights("hrinet-flow")), decoder=b"no graph")
+        with pytest.raises(InputError, match="hrinet-flow cannot be read as ONNX"):
+            next(HrinetFlow(graphs).synthesize(make_gap(moving()), [0.5]))
+
+
 class TestSelfCheck:
     """Hidden slices of the scan itself correct what is said of errors."""
 
@@ -125,6 +140,52 @@ class TestSelfCheck:
         assert (np.abs(after.values - hidden) <= after.half_width).mean() == pytest.approx(
             0.9, abs=0.03
         )
+
+    @pytest.mark.parametrize("what", ["metal", "padding"])
+    def test_what_is_not_the_networks_says_nothing_of_it(self, method, what):
+        checks = []
+        for there in (False, True):
+            gap = make_gap(moving())
+            truth = texture(3.0 * 1.4, size=SIZE).round()
+            slices, where = [s.copy() for s in gap.slices], np.zeros(SIZE, bool)
+            if there and what == "metal":
+                for one, shift in zip([*slices, truth], (0, 2, 4, 6, 3), strict=True):
+                    one[10:18, 8 + shift : 16 + shift] = 20_000.0
+            elif there:
+                where[:, :32] = True
+                truth[where] = -1024.0
+            trial = Trial(replace(gap, slices=tuple(slices)), 0.4, truth, where)
+            with method.using(gaps=1, threads=1) as running:
+                running.check(iter([trial]))
+                checks.append(running.self_check)
+        without, with_it = checks
+        assert with_it.found_error_hu == pytest.approx(without.found_error_hu, rel=0.3)
+
+    def test_the_transfer_is_for_gaps_of_half_the_width(self, method):
+        graphs = load_flow(packaged_weights("hrinet-flow"))
+        known = {"expected_error": [50.0, 50.0], "half_width": [80.0, 80.0], "gap_power": 0.0}
+        calibration = Calibration.of(
+            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, "transfer": [0.5, 0.25]}
+        )
+        method = HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
+        expected = []
+        with method.using(gaps=2, threads=1) as running:
+            running.check(self.trials(added=100.0))  # in a gap of 5 mm
+            found = running.self_check.found_error_hu
+            for width in (10.0, 5.0, 3.5355339, 2.5, 1.0):
+                gap = make_gap(moving(), [width * k for k in range(4)])
+                (one,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
+                expected.append(float(one.expected_error.mean()) / found)
+        assert expected == pytest.approx([1.0, 1.0, 0.5**0.5, 0.5, 0.5], rel=1e-3)
+
+    def test_trials_at_the_same_time_tell_the_same(self, method):
+        told = []
+        for gaps in (1, 2):
+            with method.using(gaps=gaps, threads=1) as running:
+                running.check(t for added in (0.0, 50.0, 20.0) for t in self.trials(added=added))
+                told.append(running.self_check)
+        assert told[0] == told[1]
+        assert told[0].slices == 3
 
     def test_slices_are_told_apart(self):
         graphs = load_flow(packaged_weights("hrinet-flow"))

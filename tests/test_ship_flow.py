@@ -79,6 +79,10 @@ def test_the_card_tells_what_a_user_has_to_know(run, tmp_path):
         "Not a medical device; not for diagnosis.",
     ):
         assert line in lines
+    results = json.loads((ship_flow.RESULTS / "trust.json").read_text())
+    found = results["test/aapm_L291 x2"]["found"]
+    (row,) = (line for line in lines if line.startswith("| aapm_L291 x2 (4 mm) | +"))
+    assert f" | {found:.1f} | " in row
 
 
 def test_what_is_damaged_is_not_shipped(run, tmp_path):
@@ -92,5 +96,9 @@ def test_what_is_damaged_is_not_shipped(run, tmp_path):
 
 def test_a_damaged_calibration_does_not_go_unnoticed(run, tmp_path):
     (tmp_path / "calibration.json").write_text(json.dumps({**CALIBRATION, "half_width": [1.0]}))
+    target = tmp_path / "hrinet-flow.safetensors"
+    target.write_bytes(b"what was there before")
     with pytest.raises(InputError, match="its calibration is damaged"):
-        ship(run, tmp_path / "hrinet-flow.safetensors")
+        ship(run, target)
+    assert {path.name for path in tmp_path.iterdir()} == {run.name, "calibration.json", target.name}
+    assert target.read_bytes() == b"what was there before"

@@ -88,6 +88,9 @@ def test_curves_that_rise_stay_monotone(values):
         ({"largest_gap_mm": None}, TypeError),
         ({"slices": {"noise": 0.1}}, KeyError),
         ({"slices": None}, TypeError),
+        ({"gap_power": float("nan")}, ValueError),
+        ({"largest_gap_mm": float("inf")}, ValueError),
+        ({"log_error": [0.0, 1.0, 1e6]}, ValueError),
     ],
 )
 def test_damage_is_noticed(changes, kind):

@@ -22,6 +22,10 @@ from pathlib import Path
 import numpy as np
 
 import hrinet
+from hrinet.synthesize.engine import default_threads
+from hrinet.synthesize.hrinet_flow import HrinetFlow
+from hrinet.synthesize.interpolator import Gap
+from hrinet.synthesize.padding import seen_by_neighbours
 from hrinet.synthesize.slice_trust import SliceSigns, roughness
 from hrinet.train.manifest import load_manifest
 from hrinet.weights import packaged_weights
@@ -49,27 +53,37 @@ def factors_of(slices: int, spacing_mm: float) -> list[int]:
 
 def slices_of(volume: hrinet.Volume, factor: int) -> np.ndarray:
     """Of every synthetic slice: noise, loss, middle, log expected and log found error."""
-    thin, count = thinned(volume, factor)
-    made = hrinet.interpolate(
-        thin, factor=factor, method="hrinet-flow", max_gap_mm=1000, uncertainty=True
-    )
-    assert made.uncertainty is not None
+    thin, _ = thinned(volume, factor)
     rough = [roughness(slice_) for slice_ in thin.array]
+    positions = thin.geometry.positions_mm
+    t = [step / factor for step in range(1, factor)]
+    method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision="f32")
     rows = []
-    for number, entry in enumerate(made.provenance):
-        if not entry.is_synthetic:
-            continue
-        left, step = divmod(number, factor)
-        values = made.array[number]
-        expected = float(made.uncertainty.expected_error[number].mean())
-        signs = SliceSigns.of(
-            measured=(rough[left] + rough[left + 1]) / 2,
-            own=roughness(values),
-            expected=expected,
-            t=step / factor,
-        )
-        found = np.abs(values.astype(np.float32) - volume.array[:count][number]).mean()
-        rows.append([signs.noise, signs.loss, signs.middle, np.log(expected), np.log(found)])
+    with method.using(gaps=1, threads=default_threads()) as running:  # without a check on the scan
+        for left in range(len(thin) - 1):
+            around = range(max(left - 1, 0), min(left + 3, len(thin)))
+            first = left - around[0]
+            slices = [thin.array[index] for index in around]
+            gap = Gap(
+                slices=tuple(seen_by_neighbours(slices, first, volume.padding_hu)),
+                positions_mm=tuple(float(positions[index]) for index in around),
+                left=first,
+                pixel_spacing_mm=thin.geometry.pixel_spacing,
+                slice_thickness_mm=thin.geometry.slice_thickness,
+            )
+            for step, made in enumerate(running.synthesize_with_error(gap, t), 1):
+                expected = float(made.expected_error.mean())
+                signs = SliceSigns.of(
+                    measured=(rough[left] + rough[left + 1]) / 2,
+                    own=roughness(made.values),
+                    expected=expected,
+                    t=step / factor,
+                )
+                truth = volume.array[left * factor + step]
+                found = np.abs(np.rint(made.values) - truth).mean()
+                rows.append(
+                    [signs.noise, signs.loss, signs.middle, np.log(expected), np.log(found)]
+                )
     return np.array(rows)
 
 

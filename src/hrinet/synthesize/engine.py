@@ -16,7 +16,7 @@ import numpy as np
 from hrinet.plan.plan import PlannedSlice
 from hrinet.rounding import store
 from hrinet.synthesize.interpolator import Estimating, Gap, Interpolator, Multithreaded
-from hrinet.synthesize.padding import without_padding
+from hrinet.synthesize.padding import seen_by_neighbours
 from hrinet.synthesize.synthesized import NO_ERROR, ErrorMaps, Synthesized, mean_error
 from hrinet.synthesize.trial import prove
 from hrinet.types import SliceArray, VolumeArray
@@ -85,8 +85,9 @@ def synthesize(
         RangeExceededError: if a source slice does not fit ``source.dtype``.
     """
     threads = threads or default_threads()
-    gaps = gaps_at_once(interpolator, threads)
     jobs = _jobs(planned)
+    to_fill = sum(any(not entry.is_original for entry in job.planned) for job in jobs)
+    gaps = min(gaps_at_once(interpolator, threads), max(1, to_fill))
     padding = source.padding_hu if masks_padding else None
     readers = ThreadPoolExecutor(1 if source.is_sequential else threads, "hrinet-read")
     workers = ThreadPoolExecutor(gaps, "hrinet-synthesize")
@@ -127,7 +128,7 @@ def _ready(
 ) -> AbstractContextManager[Interpolator]:
     """The interpolator, prepared for one job of so many gaps at a time on so many cores in all."""
     if isinstance(interpolator, Multithreaded):
-        return interpolator.using(gaps=gaps, threads=max(1, round(threads / gaps)))
+        return interpolator.using(gaps=gaps, threads=max(1, threads // gaps))
     return nullcontext(interpolator)
 
 
@@ -183,12 +184,11 @@ class _Task:
             if self.places is not None
             else [np.empty(original.shape, self.source.dtype) for _ in job.planned]
         )
-        seen = arrays
         masks = {}
         if padding is not None:
-            masks = {index: arrays[index] == padding for index in arrays}
-            seen = {index: without_padding(values, padding) for index, values in arrays.items()}
-        results = self._results(seen)
+            inner = [index for index in (job.left, job.left + 1) if index in arrays]
+            masks = {index: arrays[index] == padding for index in inner}
+        results = self._results(arrays)
         made = []
         for planned, output in zip(job.planned, outputs, strict=True):
             if planned.is_original:
@@ -214,10 +214,11 @@ class _Task:
         t = [planned.t for planned in job.planned if not planned.is_original]
         if not t:
             return
+        left = job.left - next(iter(arrays))
         gap = Gap(
-            slices=tuple(arrays.values()),
+            slices=tuple(seen_by_neighbours(list(arrays.values()), left, self.padding)),
             positions_mm=tuple(float(geometry.positions_mm[index]) for index in arrays),
-            left=job.left - next(iter(arrays)),
+            left=left,
             pixel_spacing_mm=geometry.pixel_spacing,
             slice_thickness_mm=geometry.slice_thickness,
         )

@@ -30,6 +30,16 @@ def outside_window(values: SliceArray, window: tuple[float, float]) -> Mask:
     return ~((values >= low) & (values < high))
 
 
+def touched(outside: Mask) -> Mask:
+    """Where :func:`blend` takes anything of the classical result.
+
+    Args:
+        outside: as for :func:`blend`.
+    """
+    reach = 4 * _FEATHER + 1
+    return np.asarray(cv2.dilate(outside.astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0)
+
+
 def blend(network: SliceArray, classical: SliceArray, outside: Mask) -> SliceArray:
     """The classical result where ``outside``, the network elsewhere, a ramp of pixels between.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hrinet.errors import RequestError
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.scene import PLAIN, Scene, View
 from hrinet.types import SliceArray
@@ -25,11 +26,21 @@ class OpenVinoEngine(FlowEngine):
 
         Args:
             graphs: of the network.
-        """
-        import openvino
 
+        Raises:
+            RequestError: if OpenVINO is installed, but cannot be loaded.
+        """
+        try:
+            import openvino
+
+            self._core = openvino.Core()
+        except (ImportError, OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise RequestError(
+                f"OpenVINO, which computes hrinet-flow, cannot be loaded ({reason}); install it "
+                "again, or pass --method flow"
+            ) from error
         self._graphs = graphs
-        self._core = openvino.Core()
         self.has_bf16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
     def ready(self, *, gaps: int, threads: int) -> NetworkRun:
@@ -68,7 +79,7 @@ class _OpenVinoRun(NetworkRun):
         compiled = self._for_size(scene.slices.shape[2], scene.slices.shape[3], precision)
         encoder, decoder = self._take(compiled)
         try:
-            encoded = encoder.infer({"slices": scene.slices}, share_inputs=True)
+            encoded = encoder.infer({"slices": scene.slices}, share_inputs=True, share_outputs=True)
             motion, texture = encoded[0], encoded[1]
             for position in map(view.position, t):
                 found = decoder.infer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ class TorchEngine(FlowEngine):
 class _TorchRun(NetworkRun):
     def __init__(self, encoder: EncoderGraph, decoder: DecoderGraph, device: torch.device) -> None:
         self._encoder, self._decoder, self._device = encoder, decoder, device
+        # The switch of TF32 is the whole process's: two threads would turn it back for each other.
+        self._alone = threading.Lock()
 
     def iterate(
         self, scene: Scene, t: Sequence[float], precision: str, *, view: View = PLAIN
@@ -71,12 +74,12 @@ class _TorchRun(NetworkRun):
             torch.from_numpy(values).to(self._device)
             for values in (scene.slices, scene.offsets, scene.thickness)
         )
-        with _in_float32():
+        with self._alone, _in_float32():
             motion, texture = self._encoder(slices)
         for position in map(view.position, t):
             at = torch.tensor([position], dtype=torch.float32, device=self._device)
             weights = torch.from_numpy(scene.weights(position)).to(self._device)
-            with _in_float32():
+            with self._alone, _in_float32():
                 found = self._decoder(slices, motion, texture, offsets, thickness, at, weights)
             values, log_error = (view.mirrored(part[0, 0].float().cpu().numpy()) for part in found)
             yield values[:rows, :columns], log_error[:rows, :columns]

@@ -17,7 +17,7 @@ import numpy as np
 from hrinet.synthesize.cubic import cubic_weights
 from hrinet.synthesize.fallback import outside_window
 from hrinet.synthesize.interpolator import Gap
-from hrinet.types import FLOAT32, SliceArray
+from hrinet.types import SliceArray
 
 WINDOW = (-1200.0, 3200.0)
 """HU that the network can tell apart. Where a neighbour lies beyond, the result is the cubic."""
@@ -122,12 +122,20 @@ def scene_of(gap: Gap, *, knows_thickness: bool) -> Scene:
             offsets[0, slot] = place
             positions.append((slot, place))
         index = min(max(index, 0), len(gap.slices) - 1)
-        values = np.asarray(gap.slices[index], FLOAT32)
-        if not np.isfinite(values).all():
-            values = np.nan_to_num(values, nan=_AIR_HU, posinf=_AIR_HU, neginf=_AIR_HU)
+        values = slices[0, slot, :rows, :columns]
+        values[...] = gap.slices[index]
         if slot in (0, 3):  # Metal that only an outer slice shows would be subtracted many times.
-            values = np.clip(values, *WINDOW)
-        slices[0, slot] = np.pad(values, ((0, below), (0, right)), mode="edge")
+            np.clip(values, *WINDOW, out=values)
+    for slot in (1, 2, 0, 3):  # the inner ones first, from which the outer ones take what they lack
+        values = slices[0, slot, :rows, :columns]
+        is_finite = np.isfinite(values)
+        if not is_finite.all():
+            inner_ones = slices[0, min(max(slot, 1), 2), :rows, :columns]
+            np.copyto(values, _AIR_HU if slot in (1, 2) else inner_ones, where=~is_finite)
+    if below or right:
+        slices = np.pad(
+            slices[..., :rows, :columns], ((0, 0), (0, 0), (0, below), (0, right)), mode="edge"
+        )
     inner = gap.slices[gap.left], gap.slices[gap.left + 1]
     thickness = (gap.slice_thickness_mm or 0.0) / width if knows_thickness else 0.0
     return Scene(

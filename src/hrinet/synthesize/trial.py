@@ -10,13 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
+from hrinet.synthesize.fallback import Mask
 from hrinet.synthesize.interpolator import Gap, Interpolator
-from hrinet.synthesize.padding import without_padding
+from hrinet.synthesize.padding import seen_by_neighbours, without_padding
 from hrinet.types import SliceArray
 from hrinet.volume import SliceSource
 
 TRIALS = 6
 """Slices hidden, spread over the scan; each costs as much as a synthetic slice."""
+
+_WIDEST = 1.5
+"""Times the median; a hidden slice beside a hole in the scan would say nothing of the rest."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,11 +33,13 @@ class Trial:
         gap: of every second slice, without the hidden one.
         t: where the hidden one lies in the gap.
         truth: the hidden one, shape (row, column), HU.
+        padding: where it is outside the field of view, of that shape; None if nowhere.
     """
 
     gap: Gap
     t: float
     truth: SliceArray
+    padding: Mask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,40 +82,49 @@ def trials(source: SliceSource, *, padding: float | None, count: int = TRIALS) -
 
     Args:
         source: of at least three slices; fewer give none.
-        padding: value of voxels outside the field of view, which count as air; or None.
+        padding: value of voxels outside the field of view, or None.
         count: number of slices to hide, at the most.
     """
-    slices = len(source.geometry)
-    inner = slices - 2
-    if inner < 1:
+    positions = source.geometry.positions_mm
+    widths = np.abs(positions[2:] - positions[:-2])  # of the gaps that hiding 1, 2, ... leaves
+    if not len(widths):
         return
-    count = min(count, inner)
-    hidden = [1 + (2 * number + 1) * inner // (2 * count) for number in range(count)]
+    usable = 1 + np.flatnonzero(widths <= _WIDEST * np.median(widths))
+    count = min(count, len(usable))
+    hidden = [int(usable[(2 * number + 1) * len(usable) // (2 * count)]) for number in range(count)]
     arrays: dict[int, SliceArray] = {}
     for middle in hidden:
         near = (middle - 3, middle - 1, middle, middle + 1, middle + 3)
-        needed = [n for n in near if 0 <= n < slices]
+        needed = [n for n in near if 0 <= n < len(positions)]
         arrays = {n: values for n, values in arrays.items() if n >= needed[0]}
         # Forwards as far as can be, for going back in a compressed stream starts it again.
-        for index in range(needed[0], needed[-1] + 1):
+        ahead = range(needed[0], needed[-1] + 1) if source.is_sequential else needed
+        for index in ahead:
             if index not in arrays:
-                arrays[index] = without_padding(source.read_slice(index), padding)
-        yield _trial(source, arrays, middle, [n for n in needed if n != middle])
+                arrays[index] = source.read_slice(index)
+        yield _trial(source, arrays, middle, [n for n in needed if n != middle], padding)
 
 
 def _trial(
-    source: SliceSource, arrays: dict[int, SliceArray], hidden: int, around: list[int]
+    source: SliceSource,
+    arrays: dict[int, SliceArray],
+    hidden: int,
+    around: list[int],
+    padding: float | None,
 ) -> Trial:
     positions = source.geometry.positions_mm
+    left = around.index(hidden - 1)
     gap = Gap(
-        slices=tuple(arrays[n] for n in around),
+        slices=tuple(seen_by_neighbours([arrays[n] for n in around], left, padding)),
         positions_mm=tuple(float(positions[n]) for n in around),
-        left=around.index(hidden - 1),
+        left=left,
         pixel_spacing_mm=source.geometry.pixel_spacing,
         slice_thickness_mm=source.geometry.slice_thickness,
     )
     t = (float(positions[hidden]) - float(positions[hidden - 1])) / gap.width_mm
-    return Trial(gap, t, arrays[hidden])
+    truth = arrays[hidden]
+    outside = None if padding is None else truth == padding
+    return Trial(gap, t, without_padding(truth, padding), outside)
 
 
 def prove(interpolator: Interpolator, source: SliceSource, *, padding: float | None) -> None:

@@ -19,6 +19,9 @@ _CELLS = 1024
 """Cells of the tables for a difference of 1 in the logarithm: estimates are off by 0.05 % at most
 where errors are in proportion to what the network says."""
 
+_LARGEST_LOG = 60.0
+"""More is no logarithm of HU, and would make the tables huge."""
+
 _BEYOND = 8.0
 """How far the tables go on beyond either end."""
 
@@ -76,6 +79,10 @@ class Calibration:
         error, half_width = (float(factor) for factor in values.get("transfer", (1.0, 1.0)))
         if not (0 < error < np.inf and 0 < half_width < np.inf):
             raise ValueError("the calibration's transfer is not positive")
+        if not (np.isfinite(gap_power) and np.isfinite(largest)):
+            raise ValueError("the calibration's gap_power or largest_gap_mm is no number")
+        if np.abs(curves["log_error"]).max() > _LARGEST_LOG:
+            raise ValueError(f"the calibration's log_error goes beyond +-{_LARGEST_LOG:g}")
         return cls(
             **curves,
             gap_power=gap_power,
@@ -110,7 +117,7 @@ class Calibration:
         places = (np.asarray(log_error, np.float32) - np.float32(start)) * np.float32(_CELLS)
         cells = np.clip(places, 0, len(self._tables[0]) - 1).astype(np.intp)
         grown = np.float32((gap_mm / REFERENCE_GAP_MM) ** self.gap_power)
-        error, half_width = ((table * grown)[cells] for table in self._tables)
+        error, half_width = ((table * grown).take(cells, mode="clip") for table in self._tables)
         return error, half_width
 
 
@@ -121,30 +128,52 @@ class Correction:
     Attributes:
         error: factor on the expected error.
         half_width: factor on the interval.
+        gap_mm: width of the gaps that the hidden slices lay in, or None.
     """
 
     error: float = 1.0
     half_width: float = 1.0
+    gap_mm: float | None = None
 
     @classmethod
-    def of(cls, *, found: SliceArray, expected: SliceArray, half_width: SliceArray) -> Correction:
+    def of(
+        cls,
+        *,
+        found: SliceArray,
+        expected: SliceArray,
+        half_width: SliceArray,
+        gap_mm: float | None = None,
+    ) -> Correction:
         """From voxels of hidden slices.
 
         Args:
             found: absolute errors, of any shape, HU.
             expected: absolute errors that were expected, of the same shape, HU.
             half_width: of the 90 % interval, of the same shape, HU.
+            gap_mm: width of the gaps that they lay in.
         """
         share = found / np.maximum(half_width, 1e-3)
         return cls(
             error=_bounded(float(found.mean()) / max(float(expected.mean()), 1e-3)),
             half_width=_bounded(float(np.quantile(share, 0.9))),
+            gap_mm=gap_mm,
         )
 
-    def transferred(self, calibration: Calibration) -> Correction:
-        """From the hidden slices' gaps to the gaps to be filled."""
+    def transferred(self, calibration: Calibration, *, gap_mm: float) -> Correction:
+        """From the hidden slices' gaps to a gap to be filled.
+
+        All of the transfer where that is half as wide or less, none where it is as wide (a single
+        slice that is missing from a scan), between them a power.
+
+        Args:
+            calibration: of the weights.
+            gap_mm: width of the gap to be filled.
+        """
+        if self.gap_mm is None:
+            return self
+        share = min(max(math.log2(self.gap_mm / gap_mm), 0.0), 1.0)
         error, half_width = calibration.transfer
-        return Correction(self.error * error, self.half_width * half_width)
+        return Correction(self.error * error**share, self.half_width * half_width**share)
 
 
 def _bounded(factor: float) -> float:

@@ -40,11 +40,20 @@ class FlowGraphs:
             core: of OpenVINO.
             rows: a multiple of 16.
             columns: likewise.
+
+        Raises:
+            InputError: if they are no such graphs.
         """
-        encoder, decoder = core.read_model(self.encoder), core.read_model(self.decoder)
-        encoder.reshape({"slices": [1, 4, rows, columns]})
-        motion, texture = (list(output.shape) for output in encoder.outputs)
-        decoder.reshape({"slices": [1, 4, rows, columns], "motion": motion, "texture": texture})
+        try:
+            encoder, decoder = core.read_model(self.encoder), core.read_model(self.decoder)
+            encoder.reshape({"slices": [1, 4, rows, columns]})
+            motion, texture = (list(output.shape) for output in encoder.outputs)
+            decoder.reshape({"slices": [1, 4, rows, columns], "motion": motion, "texture": texture})
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the graphs beside the weights of {self.description.name} cannot be read as ONNX; "
+                "fetch them again, or make them with tools/ship_flow.py"
+            ) from error
         return encoder, decoder
 
 
