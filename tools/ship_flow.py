@@ -135,10 +135,7 @@ def _figures() -> list[str]:
         for gap, methods in by_gap.items():
             ours, cubic = methods["hrinet-flow"], methods["cubic"]
             told = trust[f"{scan} {gap.split()[0]}"]
-            held = [
-                told["covered"],
-                *((told["tissues"][name] or {}).get("covered") for name in tissues),
-            ]
+            by_tissue = [(told["tissues"][name] or {}).get("covered") for name in tissues]
             shares = [told["covered"], *by_tissue]
             rows.append(
                 [
