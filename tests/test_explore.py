@@ -13,6 +13,7 @@ pytest.importorskip("lightning_fabric")
 
 from PIL import Image  # noqa: E402
 
+import hrinet  # noqa: E402
 from hrinet.errors import InputError, RequestError  # noqa: E402
 from hrinet.explore.cases import CASES, parse_cases, require_torch_extra  # noqa: E402
 from hrinet.explore.run import Options, explore  # noqa: E402
@@ -87,6 +88,26 @@ def test_the_same_input_gives_the_same_pictures_from_scan_and_cache(root, tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("slices", "missing"), [(2, {"grid", "strips"}), (3, {"grid"}), (4, set())]
+)
+def test_a_short_scan_has_what_it_is_enough_for(root, tmp_path, slices, missing):
+    whole = hrinet.read(root / "a.nii")
+    hrinet.write(whole.subset(range(slices)), tmp_path / "short.nii")
+    weights = root / "run" / "weights.safetensors"
+    explore(weights, tmp_path / "short.nii", tmp_path / "out", Options())
+    drawn = set(json.loads((tmp_path / "out" / "explore.json").read_text())["cases"])
+    assert drawn == set(CASES) - {"progress"} - missing
+    assert {f"{case}.png" for case in drawn} <= written(tmp_path / "out")
+    for case in missing:  # asked for by name, it is an error
+        with pytest.raises(RequestError, match="leave the case out with --cases"):
+            explore(weights, tmp_path / "short.nii", tmp_path / "no", Options(cases=(case,)))
+    if "strips" in missing:
+        with pytest.raises(RequestError, match="Strips need three slices"):
+            beside = Options(beside=(weights,))
+            explore(weights, tmp_path / "short.nii", tmp_path / "no", beside)
+
+
+@pytest.mark.parametrize(
     ("change", "error", "words"),
     [
         ({"weights": "none.safetensors"}, InputError, "cannot be read"),
@@ -96,6 +117,7 @@ def test_the_same_input_gives_the_same_pictures_from_scan_and_cache(root, tmp_pa
         ({"folder": "a.nii"}, RequestError, "is a file, expected a folder"),
         ({"at": 12}, RequestError, "--slice is 12; the scan has slices 0 to 11"),
         ({"at": -1}, RequestError, "--slice is -1"),
+        ({"seed": 2**63}, RequestError, "--seed is 9223372036854775808"),
         ({"beside": ("none",)}, InputError, "cannot be read"),
         ({"cases": ("progress",)}, RequestError, "needs that of a training"),
         ({"cases": ("grid",), "beside": ("run",)}, RequestError, "--cases leaves out"),
@@ -106,6 +128,7 @@ def test_bad_input_leaves_nothing(root, tmp_path, change, error, words):
     options = Options(
         cases=change.get("cases", ()),
         at=change.get("at"),
+        seed=change.get("seed", 0),
         beside=tuple(root / name for name in change.get("beside", ())),
     )
     weights = root / change.get("weights", "run/weights.safetensors")

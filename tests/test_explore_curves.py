@@ -74,6 +74,13 @@ def test_what_is_no_log(tmp_path, content):
         read_curves(tmp_path)
 
 
+def test_a_damaged_line_costs_no_other(tmp_path):
+    folder = make_run(tmp_path / "run")
+    log = folder / "log.jsonl"
+    log.write_bytes(b"\xff\xfe\n[1]\n" + log.read_bytes())
+    assert len(read_curves(folder).figures["gap"]) == 10
+
+
 def test_no_log(tmp_path):
     with pytest.raises(InputError, match="expected the output of a training"):
         read_curves(tmp_path / "none")

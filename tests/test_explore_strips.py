@@ -101,6 +101,14 @@ def test_progress_shows_both_ends_and_the_turn(tmp_path):
     sheet.draw()
 
 
+def test_progress_passes_over_what_is_no_record(tmp_path):
+    make_run(tmp_path / "run", [10, 20], 20)
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_bytes(b'[1]\n{"step": 5}\n\xff\xfe\n' + log.read_bytes())
+    labels = [tuple(label) for label in draw_progress(tmp_path / "run").row_labels]
+    assert labels == [("step 10", "stage 1"), ("step 20", "stage 2")]
+
+
 def test_progress_says_what_is_wrong(tmp_path):
     with pytest.raises(InputError, match="holds no strips"):
         draw_progress(tmp_path)

@@ -96,6 +96,11 @@ def test_plain_values_come_back_as_they_were():
         ("adam_betas: [0.9, 1]", "adam_betas is (0.9, 1.0)"),
         ("run_length: 2", "run_length is 2, expected 3 or more"),
         ("name: ../up", "name is '../up'"),
+        ("name: .", "name is '.', expected letters"),
+        ("name: ..", "name is '..', expected letters"),
+        (f"learning_rate: 1{'0' * 400}", "expected a number"),
+        (f"seed: {2**63}", "seed is 9223372036854775808, expected less than 2**63"),
+        ("scale: 1.5", "scale is 1.5, expected more than 0 and at most 1"),
         ("name: acai", "name is 'acai', whose mixing is 'one', but mixing is 'three'"),
         ("size: 100", "multiple of 64"),
         ("batch: 5\naccumulate: 2", "expected a multiple of 2"),
@@ -123,6 +128,8 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, says):
         (b"a: [1, 2", "is no YAML in line 1"),
         (b"- a\n- b\n", "expected lines of 'key: value'"),
         (b"just text", "expected lines of 'key: value'"),
+        (b"batch: " + b"1" * 5000, "is no YAML"),
+        (b"batch: 2001-99-99", "is no YAML"),
         (b"\xff\xfe\x00", "cannot be read as text"),
         (b"!!python/object/apply:os.system ['exit 3']", "is no YAML"),
     ],
@@ -147,8 +154,9 @@ def test_missing_files_and_bad_overrides(tmp_path):
         load_config(tmp_path / "none.yaml")
     with pytest.raises(RequestError, match="expected key=value"):
         load_config("ae", ["batch"])
-    with pytest.raises(RequestError, match="the value is no YAML"):
-        load_config("ae", ["batch=[1"])
+    for value in ("[1", "1" * 5000):
+        with pytest.raises(RequestError, match="the value is no YAML"):
+            load_config("ae", [f"batch={value}"])
 
 
 def test_scale_shortens_both_stages():

@@ -151,6 +151,10 @@ def test_two_processes_are_one_with_twice_the_batch(cache, tmp_path):
     one, two = (read_log(tmp_path / name) for name in ("one", "two"))
     assert [record["step"] for record in one] == [record["step"] for record in two]
     assert two[0]["content"] == pytest.approx(one[0]["content"], rel=1e-4)
+    for reason, said in (("missing", "InputError('none.json: "), ("full", "RunError('no space")):
+        ends = [(tmp_path / "two" / f"{reason}-{rank}.txt").read_text() for rank in (0, 1)]
+        assert ends[0].startswith(said)
+        assert ends[1] == "SystemExit(0)"  # without a word
 
 
 def test_the_data_of_a_step_do_not_depend_on_the_model(cache, tmp_path):
@@ -303,6 +307,8 @@ def test_only_what_may_change_changes_when_resuming(cache, tmp_path):
 def test_a_run_made_longer_is_one_that_was_long_from_the_beginning(cache, tmp_path):
     short = tiny(cache, tmp_path / "run")
     longer = replace(short, stage2_steps=short.stage2_steps + 3)
+    assert train(replace(short, max_minutes=0.0)).step == 1
+    assert train(replace(short, stage2_steps=0)).step == short.first_steps
     assert train(short).step == short.steps
     assert train(longer).step == longer.steps
     train(replace(longer, output=str(tmp_path / "whole")))
@@ -340,6 +346,13 @@ def test_the_average_is_that_of_the_weights_after_every_step(cache, tmp_path):
     train(replace(config, output=str(tmp_path / "whole")))
     whole = networks_after(tmp_path / "whole")
     assert not any(has_changed(whole[name], found[name]) for name in whole)
+
+
+def test_the_average_stays_out_of_autograd(cache, tmp_path, monkeypatch):
+    exported = []
+    monkeypatch.setattr(loop, "export_weights", lambda network, *_, **__: exported.append(network))
+    train(tiny(cache, tmp_path, average=0.7))
+    assert all(p.is_leaf and not p.requires_grad for p in exported[0].parameters())
 
 
 def test_averaging_may_begin_late_and_changes_no_step(cache, tmp_path):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -15,8 +16,11 @@ from hrinet.networks.family import build, model_config  # noqa: E402
 from hrinet.train.checkpoint import newest_snapshot  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
 from hrinet.train.start import start_from_weights  # noqa: E402
-from hrinet.weights.files import save_weights  # noqa: E402
+from hrinet.weights.files import read_weights, save_weights  # noqa: E402
 from train_tools import make_cache, tiny  # noqa: E402
+
+WINDOW = (-1024.0, 3071.0)
+NAMES = ("whole", "second")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def test_a_deeper_generator_begins_as_the_same_function(tmp_path):
     a = torch.tensor([0.0, 0.3, 1.0])
     with torch.no_grad():
         assert not torch.allclose(deep(first, second, a), shallow(first, second, a), atol=1e-3)
-        began = start_from_weights(deep, path)
+        began = start_from_weights(deep, path, window=WINDOW)
         torch.testing.assert_close(
             deep(first, second, a), shallow(first, second, a), rtol=0, atol=1e-6
         )
@@ -75,7 +79,7 @@ def test_a_deeper_generator_begins_as_the_same_function(tmp_path):
 def test_the_deeper_maps_learn_from_the_first_steps(tmp_path):
     path, _ = saved(tmp_path, "acai")
     deep = build(model_config("hrinet-mse"), seed=5).generator
-    start_from_weights(deep, path)
+    start_from_weights(deep, path, window=WINDOW)
     random = torch.Generator().manual_seed(0)
     x = torch.rand((2, 1, 64, 64), generator=random)
     optimizer = torch.optim.Adam(deep.parameters(), lr=1e-3)
@@ -90,7 +94,7 @@ def test_the_deeper_maps_learn_from_the_first_steps(tmp_path):
 def test_the_same_model_is_taken_over_whole(tmp_path):
     path, network = saved(tmp_path, "hrinet-mse", started_from={"name": "acai"})
     other = build(model_config("hrinet-perceptual"), seed=5).generator
-    began = start_from_weights(other, path)
+    began = start_from_weights(other, path, window=WINDOW)
     own, theirs = other.state_dict(), network.state_dict()
     assert all(torch.equal(own[name], theirs[name]) for name in theirs)
     assert began["started_from"] == {"name": "acai"}
@@ -99,9 +103,18 @@ def test_the_same_model_is_taken_over_whole(tmp_path):
 def test_weights_that_do_not_fit_are_refused(tmp_path):
     path, _ = saved(tmp_path, "hrinet-mse")
     with pytest.raises(InputError, match="does not fit the generator"):
-        start_from_weights(build(model_config("ae")).generator, path)
+        start_from_weights(build(model_config("ae")).generator, path, window=WINDOW)
     with pytest.raises(InputError, match="cannot be read"):
-        start_from_weights(build(model_config("ae")).generator, tmp_path / "none.safetensors")
+        none = tmp_path / "none.safetensors"
+        start_from_weights(build(model_config("ae")).generator, none, window=WINDOW)
+
+
+@pytest.mark.parametrize("window", [[-160.0, 240.0], None])
+def test_weights_of_another_window_are_refused(tmp_path, window):
+    path, _ = saved(tmp_path, "hrinet-mse", window_hu=window)
+    said = rf"mse\.safetensors: was trained with window_hu {re.escape(str(window))}, but the cache "
+    with pytest.raises(InputError, match=said):
+        start_from_weights(build(model_config("hrinet-mse")).generator, path, window=WINDOW)
 
 
 @pytest.mark.parametrize("recipe", ["hrinet-mse", "hrinet-perceptual", "hrinet-patchgan"])
@@ -111,6 +124,21 @@ def test_stage_1_of_another_run_gives_the_same_bits(cache, one_stage, tmp_path, 
     whole, second = weights_of(tmp_path / "whole"), weights_of(tmp_path / "second")
     assert whole.keys() == second.keys()
     assert all(torch.equal(whole[key], second[key]) for key in whole)
+
+
+def test_stage_1_of_another_run_brings_its_average(cache, tmp_path):
+    whole = tiny(cache, tmp_path / "whole", average=0.7)
+    train(whole)
+    train(replace(whole, output=str(tmp_path / "first"), stage2_steps=0))
+    second = replace(whole, output=str(tmp_path / "second"), stage1_from=str(tmp_path / "first"))
+    train(second)
+    exported = [read_weights(tmp_path / name / "weights.safetensors")[0] for name in NAMES]
+    assert all(torch.equal(exported[0][key], exported[1][key]) for key in exported[0])
+    averaged = {newest_snapshot(tmp_path / name).facts["averaged"] for name in NAMES}
+    assert averaged == {whole.steps}
+    without = replace(second, output=str(tmp_path / "without"), average=0.0)
+    train(without)
+    assert not any("network/average" in key for key in weights_of(tmp_path / "without"))
 
 
 def test_what_a_run_began_with_is_in_its_description(cache, tmp_path):

@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def train_elsewhere(config: TrainConfig, *, kill_at: int | None = None) -> int:
 if __name__ == "__main__":
     import torch
 
+    from hrinet.errors import HrinetError, RunError
     from hrinet.train import loop
 
     torch.set_num_threads(1)
@@ -114,3 +116,20 @@ if __name__ == "__main__":
             os.kill(os.getpid(), signal.SIGKILL)
 
     loop.train(given, progress=progress)
+
+    def note_end(name: str, config: TrainConfig) -> None:
+        """Leave how a training ends in this process that only the first one has reason to end."""
+        try:
+            loop.train(config)
+        except (HrinetError, SystemExit) as error:
+            name = f"{name}-{os.environ.get('LOCAL_RANK', 0)}.txt"
+            (given.output_folder() / name).write_text(repr(error))
+
+    def fill_the_disk(folder: Path, snapshot: object) -> Path:
+        raise RunError("no space left")
+
+    if given.devices > 1:
+        elsewhere = str(given.output_folder() / "failed")
+        note_end("missing", replace(given, manifest="none.json", output=elsewhere))
+        loop.save_snapshot = fill_the_disk
+        note_end("full", replace(given, output=elsewhere))

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -65,12 +64,12 @@ def read_curves(folder: Path) -> Curves:
     """Read the log of a run, finished or going on.
 
     Raises:
-        InputError: if there is no log, or it is empty or damaged.
+        InputError: if there is no log, or no record in it.
     """
     try:
         records = read_log(folder)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / LOG_NAME}: cannot be read as text") from error
+    except OSError as error:
+        raise InputError(f"{folder / LOG_NAME}: cannot be read: {error.strerror}") from error
     if not records:
         raise InputError(
             f"{folder}: has no {LOG_NAME} with a line in it; expected the output of a training"
@@ -79,8 +78,6 @@ def read_curves(folder: Path) -> Curves:
     stage2 = None
     last = 0
     for record in records:
-        if not _is_record(record):
-            raise InputError(f"{folder / LOG_NAME}: is no log of a training")
         step = record["step"]
         if record["stage"] == 2 and stage2 is None:
             stage2 = last
@@ -219,11 +216,3 @@ def _coloured(runs: Sequence[Curves]) -> list[tuple[Curves, Colour]]:
 def _faint(colour: Colour) -> Colour:
     red, green, blue = colour
     return red // 2, green // 2, blue // 2
-
-
-def _is_record(record: Any) -> bool:
-    return (
-        isinstance(record, dict)
-        and isinstance(record.get("step"), int)
-        and isinstance(record.get("stage"), int)
-    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -25,6 +24,7 @@ from hrinet.networks.family import ModelConfig
 from hrinet.networks.generator import Generator
 from hrinet.report.drawing import Pixels
 from hrinet.train import UnitArray, Window, to_hu
+from hrinet.train.folders import new_folder
 from hrinet.weights.description import Description
 from hrinet.weights.generator import load_generator
 
@@ -97,6 +97,8 @@ def explore(weights: Path, input_path: Path, folder: Path, options: Options) -> 
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: is a file, expected a folder for the pictures")
+    if not -(2**63) <= options.seed < 2**63:
+        raise RequestError(f"--seed is {options.seed}, expected a number of 64 bits")
     run_folder = weights if weights.is_dir() else None
     cases = options.cases or tuple(
         case
@@ -121,6 +123,8 @@ def explore(weights: Path, input_path: Path, folder: Path, options: Options) -> 
             window=model.window,
             at=options.at,
         )
+        if not options.cases:
+            cases = _drawable(cases, material, options)
         others = [_load(path) for path in options.beside] if "strips" in cases else []
         results.facts |= {"model": _identity(model), "input": input_path.name}
         _draw(cases, model, others, material, options, results)
@@ -132,6 +136,18 @@ def explore(weights: Path, input_path: Path, folder: Path, options: Options) -> 
     }
     results.texts["explore.json"] = json.dumps(facts, indent=1) + "\n"
     return _write(folder, results, overwrite=options.overwrite)
+
+
+def _drawable(cases: Sequence[Case], material: Material, options: Options) -> tuple[Case, ...]:
+    """Those of the cases that a short scan has enough slices for."""
+    lacking: set[Case] = set()
+    if len(material.corners) < 4:
+        lacking.add("grid")
+    if len(material.reference) < 2:
+        lacking.add("samples")
+    if material.run is None and not options.beside:  # which asks for strips
+        lacking.add("strips")
+    return tuple(case for case in cases if case not in lacking)
 
 
 def _draw(
@@ -262,20 +278,9 @@ def _named(models: Sequence[Model]) -> dict[str, Model]:
 def _write(folder: Path, results: _Results, *, overwrite: bool) -> list[Path]:
     contents = {f"{name}.png": _png(image) for name, image in results.pictures.items()}
     contents |= {name: text.encode() for name, text in results.texts.items()}
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
-    try:
-        with Staging(overwrite=overwrite) as staging:
-            for name, content in contents.items():
-                staging.path(folder / name).write_bytes(content)
-    except BaseException:
-        if is_new:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
+    with new_folder(folder), Staging(overwrite=overwrite) as staging:
+        for name, content in contents.items():
+            staging.path(folder / name).write_bytes(content)
     return [folder / name for name in contents]
 
 

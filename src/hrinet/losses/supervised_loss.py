@@ -41,7 +41,8 @@ def supervised_loss(
 
     Each ``L_cont_i`` is a **sum over the elements** of a slice (or of its features), for epsilon
     would make a mean vanish; see :class:`hrinet.losses.weights.LossWeights`. The sum grows with
-    the number of pixels: at 512 x 512 the loss weighs four times what it does at 256 x 256.
+    the number of pixels: at 512 x 512 the loss weighs four times what it does at 256 x 256. Of
+    features it runs over the channels too, and grows with the width of the loss network.
 
     Args:
         interpolated: shape (batch, n - 2, channel, row, column), around [0, 1].

@@ -28,6 +28,7 @@ from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.staging import Staging
 from hrinet.plan.gaps import GapLimits, inspect_gaps
 from hrinet.train import DEFAULT_WINDOW, UnitArray, Window, from_stored, prepare_slice, to_stored
+from hrinet.train.folders import new_folder
 from hrinet.train.manifest import Entry, Manifest, Progress, Skipped, Split
 from hrinet.volume import SliceSource
 
@@ -204,27 +205,24 @@ def build_cache(
     if size < 1 or not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise RequestError(f"size {size}, window {window}: expected a size above 0 and low < high")
     folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
-    _remove(folder, _LEFTOVER, keep=set())
     entries = manifest.of_split(*splits)
     volumes: list[CachedVolume] = []
     skipped: list[Skipped] = []
     builder = _Builder(folder, size, (low, high), limits)
-    for number, entry in enumerate(entries, 1):
-        try:
-            volumes.append(builder.volume(entry, manifest.root / entry.path))
-        except InputError as error:
-            skipped.append(Skipped(entry.path, str(error)))
-        except OSError as error:
-            raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
-        if progress is not None:
-            progress(number, len(entries))
-    if not volumes:
-        reason = f": {skipped[0].reason}" if skipped else " in the splits asked for"
-        raise InputError(f"{manifest.root}: the manifest has no readable scan{reason}")
+    with new_folder(folder):
+        _remove(folder, _LEFTOVER, keep=set())
+        for number, entry in enumerate(entries, 1):
+            try:
+                volumes.append(builder.volume(entry, manifest.root / entry.path))
+            except InputError as error:
+                skipped.append(Skipped(entry.path, str(error)))
+            except OSError as error:
+                raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
+            if progress is not None:
+                progress(number, len(entries))
+        if not volumes:
+            reason = f": {skipped[0].reason}" if skipped else " in the splits asked for"
+            raise InputError(f"{manifest.root}: the manifest has no readable scan{reason}")
     _check_pixels(volumes)
     index = {
         "schema": CACHE_SCHEMA,

@@ -16,7 +16,7 @@ from hrinet.errors import RequestError
 from hrinet.losses.weights import LossWeights
 from hrinet.networks.family import FAMILY, ModelConfig
 from hrinet.networks.options import AdversarialForm, Content, Mixing, Norm, ReceptiveField
-from hrinet.train.fields import check_limits, check_name, make_config, read_values
+from hrinet.train.fields import check_limits, check_name, check_seed, make_config, read_values
 
 Precision: TypeAlias = Literal["auto", "32-true", "bf16-mixed"]
 """Of the arithmetic; "auto" is bf16-mixed on a GPU that has it, else 32-true."""
@@ -51,7 +51,7 @@ class TrainConfig:
     # Schedule.
     stage1_steps: int = 500_000  # 3.3.2.4: generator and D1
     stage2_steps: int = 500_000  # 3.3.2.4: with D2, alternating
-    scale: float = 1.0  # shortens both stages in proportion
+    scale: float = 1.0  # to 1; shortens both stages in proportion
     d2_steps: int = 5  # 3.3.2.4: updates of D2 before each unsupervised one of the generator
     run_length: int = 7  # 3.3.2.4: n, consecutive slices of one patient in step II
 
@@ -111,6 +111,9 @@ class TrainConfig:
             if not all(0 <= value < 1 for value in getattr(self, name)):
                 raise RequestError(f"{name} is {getattr(self, name)}, expected two of [0, 1)")
         check_name(self.name)
+        check_seed(self.seed)
+        if self.scale > 1:
+            raise RequestError(f"scale is {self.scale}, expected more than 0 and at most 1")
         if self.run_length < 3:
             raise RequestError(f"run_length is {self.run_length}, expected 3 or more slices")
         if not self.gamma <= 1:

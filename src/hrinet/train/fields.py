@@ -55,7 +55,7 @@ def read_values(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
             raise InputError(f"{path}: cannot be read as text") from error
     try:
         loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "problem_mark", None)
         line = f" in line {place.line + 1}" if place else ""
         raise InputError(f"{path}: is no YAML{line}; expected lines of 'key: value'") from None
@@ -68,7 +68,7 @@ def read_values(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, 
             raise RequestError(f"--set {item!r}: expected key=value, as in learning_rate=0.001")
         try:
             values[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise RequestError(f"--set {item!r}: the value is no YAML") from None
     return values
 
@@ -151,8 +151,18 @@ def check_name(name: str) -> None:
     Raises:
         RequestError: saying what is expected.
     """
-    if not name or not set(name) <= _NAME_CHARACTERS:
+    if name in ("", ".", "..") or not set(name) <= _NAME_CHARACTERS:
         raise RequestError(f"name is {name!r}, expected letters, digits, '-', '_' and '.'")
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that does not fit the 64 bits of torch's generators.
+
+    Raises:
+        RequestError: saying what is expected.
+    """
+    if seed >= 2**63:
+        raise RequestError(f"seed is {seed}, expected less than 2**63")
 
 
 def _converted(value: Any, hint: Any) -> Any:
@@ -176,7 +186,10 @@ def _converted(value: Any, hint: Any) -> Any:
         # YAML 1.1 reads 1e-4 as text, for it lacks a point.
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ValueError from None
         if not math.isfinite(number):
             raise ValueError
         return number

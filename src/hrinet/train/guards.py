@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from hrinet.errors import RunError
 from hrinet.train.config import TrainConfig
 
+_ADVICE = "begin again in another output folder with a lower learning_rate or beta"
+"""A run goes on with its own values of these two alone."""
+
 
 def spread(images: Tensor) -> Tensor:
     """How much images differ from one another: SD over the batch, averaged over the pixels.
@@ -50,13 +53,9 @@ class Guards:
         Raises:
             RunError: if one is not finite, the outputs no longer differ, or D2 has run away.
         """
-        advice = "the last checkpoint is kept; go on from it with other settings"
         for name, value in figures.items():
             if not math.isfinite(value):
-                raise RunError(
-                    f"training broke down by step {step}: {name} is {value}; {advice}, such as a "
-                    "lower learning_rate or beta"
-                )
+                raise RunError(f"training broke down by step {step}: {name} is {value}; {_ADVICE}")
         if "spread" in figures:
             wanted = self._config.collapse_ratio * figures["spread_of_inputs"]
             self.low_checks = self.low_checks + 1 if figures["spread"] < wanted else 0
@@ -64,14 +63,15 @@ class Guards:
                 raise RunError(
                     f"the generator collapsed by step {step}: for {self.low_checks} checks in a "
                     f"row its outputs differed from one another by {figures['spread']:.2g}, its "
-                    f"inputs by {figures['spread_of_inputs']:.2g}; {advice}, such as a lower beta"
+                    f"inputs by {figures['spread_of_inputs']:.2g}; {_ADVICE}, or lower "
+                    "collapse_ratio to go on from the last checkpoint"
                 )
         gap = figures.get("gap", 0.0)
         if abs(gap) > self._config.critic_gap_limit:
             raise RunError(
                 f"D2 ran away by step {step}: its verdicts on real and synthetic images differ by "
                 f"{gap:.3g}, more than critic_gap_limit {self._config.critic_gap_limit:g}; "
-                f"{advice}, such as a lower learning_rate"
+                f"{_ADVICE}, or raise it to go on from the last checkpoint"
             )
 
 
@@ -84,6 +84,6 @@ def check_finite(step: int, networks: Mapping[str, nn.Module]) -> None:
     for name, network in networks.items():
         if not all(bool(torch.isfinite(p).all()) for p in network.parameters()):
             raise RunError(
-                f"training broke down by step {step}: weights of the {name} are not finite; the "
-                "last checkpoint is kept; go on from it with a lower learning_rate or beta"
+                f"training broke down by step {step}: weights of the {name} are not finite; "
+                f"{_ADVICE}"
             )

@@ -18,16 +18,18 @@ LOG_NAME = "log.jsonl"
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The records of ``log.jsonl``, in order; a last line that was cut off is left out."""
+    """The records of ``log.jsonl``, in order; damaged lines and what is no record are left out."""
     path = folder / LOG_NAME
     if not path.exists():
         return []
     records = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8", errors="replace").splitlines():
         try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if _is_record(record):
+            records.append(record)
     return records
 
 
@@ -73,6 +75,12 @@ class TrainingLog:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
+
+
+def _is_record(record: object) -> bool:
+    return isinstance(record, dict) and all(
+        type(record.get(name)) is int for name in ("step", "stage")
+    )
 
 
 def _summary_writer(folder: Path, step: int) -> Any:

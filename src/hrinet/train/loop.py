@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 from hrinet.errors import HrinetError, RequestError
 from hrinet.train.batches import Batches, Prefetched, kind_of
@@ -23,9 +24,11 @@ from hrinet.train.cache import Cache, build_cache
 from hrinet.train.checkpoint import restore_snapshot, save_snapshot, take_snapshot
 from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json
 from hrinet.train.export import export_weights
+from hrinet.train.folders import make_folder, require_no_file
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
+from hrinet.train.processes import first_does, in_one_line
 from hrinet.train.resume import require_same_data, require_same_past, snapshot_to_resume
 from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
@@ -67,7 +70,8 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     np.random.seed(config.seed % 2**32)
     torch.manual_seed(config.seed)
     folder = config.output_folder()
-    cache = _open_cache(config, folder, fabric)
+    require_no_file(folder)  # before hours of building a cache
+    cache = _open_cache(config, fabric)
     batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
     players = Players.of(config, fabric)
     guards = Guards(config)
@@ -76,8 +80,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     if snapshot is not None:
         require_same_data(
-            snapshot.facts["data"],
-            batches.identity,
+            *_comparable(snapshot.facts["data"], batches.identity),
             folder=folder,
             scans=f"{config.cache} holds",
         )
@@ -91,31 +94,36 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     elif config.stage1_from:
         snapshot = start_from_stage1(players, config, batches.identity)
     elif config.start_from:
-        started_from = start_from_weights(players.generator, Path(config.start_from))
+        started_from = start_from_weights(
+            players.generator, Path(config.start_from), window=cache.window
+        )
     if snapshot is not None:
         start = snapshot.step
         started_from = snapshot.facts.get("started_from")
         guards.low_checks = int(snapshot.facts["low_checks"])
     if players.average is None:
         players.begin_average()
-    fabric.barrier()  # before the first process removes old checkpoints
+    # From here on no process reads old checkpoints, which the first one removes.
+    first_does(fabric, lambda: make_folder(folder))
 
     def save(done: int) -> None:
         check_finite(done, players.networks())
-        if fabric.is_global_zero:
-            facts = {
-                "config": config_json(config),
-                "data": batches.identity,
-                "low_checks": guards.low_checks,
-                "averaged": players.averaged,
-                "started_from": started_from,
-            }
-            networks, optimizers = players.networks(), players.optimizers
-            save_snapshot(
-                folder,
-                take_snapshot(step=done, networks=networks, optimizers=optimizers, facts=facts),
+        facts = {
+            "config": config_json(config),
+            "data": batches.identity,
+            "low_checks": guards.low_checks,
+            "averaged": players.averaged,
+            "started_from": started_from,
+        }
+        networks, optimizers = players.networks(), players.optimizers
+
+        def write() -> Path:
+            snapshot = take_snapshot(
+                step=done, networks=networks, optimizers=optimizers, facts=facts
             )
-        fabric.barrier()
+            return save_snapshot(folder, snapshot)
+
+        first_does(fabric, write)
 
     pair = strip_pair(cache, seed=config.seed)
     first, second = (torch.from_numpy(image).to(fabric.device) for image in pair)
@@ -205,32 +213,37 @@ def _launch(config: TrainConfig) -> Fabric:
             strategy="ddp" if config.processes > 1 else "auto",
             precision=precision,
         )
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise RequestError(
             f"accelerator {config.accelerator!r} with {config.devices} devices cannot be had here "
-            f"({error}); set accelerator and devices to what there is"
+            f"({in_one_line(error)}); set accelerator and devices to what there is"
         ) from error
     fabric.launch()
     return fabric
 
 
-def _open_cache(config: TrainConfig, folder: Path, fabric: Fabric) -> Cache:
-    """The cached slices, built first where a manifest is given; and the folder for the output."""
-    if fabric.is_global_zero:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
+def _open_cache(config: TrainConfig, fabric: Fabric) -> Cache:
+    """The cached slices, built first where a manifest is given."""
+
+    def built() -> Cache:
         if config.manifest:
             build_cache(load_manifest(config.manifest), config.cache, size=config.size)
-    fabric.barrier()
-    cache = Cache.open(config.cache)
-    if cache.size != config.size:
-        raise RequestError(
-            f"{config.cache}: holds slices of {cache.size} x {cache.size} pixels, but size is "
-            f"{config.size}; set size to {cache.size} or build another cache"
-        )
-    return cache
+        cache = Cache.open(config.cache)
+        if cache.size != config.size:
+            raise RequestError(
+                f"{config.cache}: holds slices of {cache.size} x {cache.size} pixels, but size is "
+                f"{config.size}; set size to {cache.size} or build another cache"
+            )
+        return cache
+
+    return first_does(fabric, built) or Cache.open(config.cache)
+
+
+def _comparable(found: dict[str, Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+    """What two runs say of their data; without that of runs where one of them has no stage 2."""
+    if found["runs"] is None or wanted["runs"] is None:
+        return [{**identity, "runs": None} for identity in (found, wanted)]
+    return [found, wanted]
 
 
 @contextmanager

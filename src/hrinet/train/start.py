@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hrinet.errors import InputError, RequestError
 from hrinet.networks.generator import Generator
+from hrinet.train import Window
 from hrinet.train.checkpoint import Snapshot, checkpoints, load_snapshot, restore_snapshot
 from hrinet.train.config import MAY_CHANGE, TrainConfig
 from hrinet.train.resume import require_same_config, require_same_data
@@ -25,10 +26,13 @@ _OF_STAGE_2 = frozenset(
 )
 """Fields that stage 1 does not see; its length is compared after ``scale``."""
 
+_OF_STAGE_1 = ("generator", "d1", "average")
+"""Networks that stage 1 has trained."""
+
 _ADVICE = "set it alike, or leave stage1_from empty"
 
 
-def start_from_weights(generator: Generator, path: Path) -> dict[str, Any]:
+def start_from_weights(generator: Generator, path: Path, *, window: Window) -> dict[str, Any]:
     """Begin with a trained model of the family, of the same mixing or with the trunk of one size.
 
     A model that mixes three sizes takes a one-size model's EN1..EN5, DE5..DE1 and N/16 bottleneck
@@ -39,15 +43,22 @@ def start_from_weights(generator: Generator, path: Path) -> dict[str, Any]:
     Args:
         generator: filled in place.
         path: of the safetensors file, with its JSON beside it.
+        window: HU that are 0 and 1 in the slices to train on.
 
     Returns:
         What it began with, for the description of the new weights: name, SHA-256, steps, and what
         that model in turn began with.
 
     Raises:
-        InputError: the weights cannot be read, or do not fit.
+        InputError: the weights cannot be read, do not fit, or are of another window.
     """
     tensors, description = read_weights(path)
+    found = description.values.get("window_hu")
+    if found != list(window):
+        raise InputError(
+            f"{path}: was trained with window_hu {found}, but the cache holds slices of "
+            f"{list(window)}; start from other weights, or build a cache with that window"
+        )
     own = generator.state_dict()
     try:
         if description.model.get("mixing") == "one" and len(generator.bottlenecks) > 1:
@@ -76,7 +87,8 @@ def start_from_stage1(players: Players, config: TrainConfig, data: dict[str, Any
     which differ in these alone share it: it gives the same bits as training it anew.
 
     Args:
-        players: generator and D1, with their optimizers, are filled in place.
+        players: generator and D1, with their optimizers, are filled in place, and the average
+            if both runs have one.
         config: of the new run; ``stage1_from`` is the other run's folder.
         data: identity of the new run's data.
 
@@ -111,11 +123,14 @@ def start_from_stage1(players: Players, config: TrainConfig, data: dict[str, Any
         scans=f"{config.cache} holds",
         advice=_ADVICE,
     )
-    networks = {key: net for key, net in players.networks().items() if key in ("generator", "d1")}
+    averaged = int(snapshot.facts.get("averaged", 0))
+    if averaged:
+        players.begin_average(averaged)
+    networks = {key: net for key, net in players.networks().items() if key in _OF_STAGE_1}
     restore_snapshot(
         snapshot,
         networks=networks,
-        optimizers={key: players.optimizers[key] for key in networks},
+        optimizers={key: players.optimizers[key] for key in networks if key != "average"},
     )
     return snapshot
 

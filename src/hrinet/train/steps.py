@@ -11,7 +11,6 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -32,6 +31,7 @@ from hrinet.networks.patchgan import PatchGAN
 from hrinet.train.batches import Pairs
 from hrinet.train.config import TrainConfig
 from hrinet.train.guards import spread
+from hrinet.train.processes import mean_over_processes
 
 
 @dataclass(eq=False, kw_only=True)
@@ -143,17 +143,11 @@ class Players:
         if name == "generator" and self.average is not None:
             # The first ones count more, or the weights at the beginning would stay in for long.
             share = min(self.config.average, (self.averaged + 1) / (self.averaged + 10))
-            torch._foreach_lerp_(
-                list(self.average.parameters()), list(self.generator.parameters()), 1 - share
-            )
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.average.parameters()), list(self.generator.parameters()), 1 - share
+                )
             self.averaged += 1
-
-
-def mean_over_processes(fabric: Fabric, values: Tensor) -> Tensor:
-    """The mean of what every process has; all have to call it."""
-    if fabric.world_size == 1:
-        return values
-    return cast(Tensor, fabric.all_reduce(values, reduce_op="mean"))
 
 
 def unsupervised_step(players: Players, batches: Sequence[Pairs], *, with_d2: bool) -> None:

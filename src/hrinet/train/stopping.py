@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from hrinet.train.steps import mean_over_processes
+from hrinet.train.processes import mean_over_processes
 
 _AGREE_EVERY = 10
 """Steps between questions to the other processes whether to stop; each costs a round trip."""

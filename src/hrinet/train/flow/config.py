@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hrinet.errors import RequestError
-from hrinet.train.fields import check_limits, check_name
+from hrinet.train.fields import check_limits, check_name, check_seed
 
 if TYPE_CHECKING:
     from hrinet.networks.flow_net import FlowNetConfig
@@ -77,6 +77,7 @@ class FlowTrainConfig:
         """Refuse what cannot be trained."""
         check_limits(self, positive=_POSITIVE, not_negative=_NOT_NEGATIVE)
         check_name(self.name)
+        check_seed(self.seed)
         if self.crop % 16:
             raise RequestError(f"crop is {self.crop}, expected a multiple of 16")
         for name in _SHARES:

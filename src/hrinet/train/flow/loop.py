@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -27,7 +28,9 @@ from hrinet.train.flow.export import export_flow
 from hrinet.train.flow.objective import objective
 from hrinet.train.flow.samples import Batch, Samples
 from hrinet.train.flow.scans import load_scans
+from hrinet.train.folders import make_folder, require_no_file
 from hrinet.train.log import Progress, TrainingLog
+from hrinet.train.processes import in_one_line
 from hrinet.train.resume import require_same_data, snapshot_to_resume
 from hrinet.train.stopping import Result, stopping
 from hrinet.weights.files import read_weights
@@ -73,6 +76,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
             "'hrinet manifest FOLDER' writes"
         )
     folder = config.output_folder()
+    require_no_file(folder)
     snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     fabric = _fabric(config)
     scans = load_scans(config.manifest)
@@ -91,10 +95,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
         step, spent = snapshot.step, float(snapshot.facts["elapsed_s"])
     elif config.start_from:
         player.start_from(Path(config.start_from))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
+    make_folder(folder)
 
     with (
         TrainingLog(folder, step=step, tensorboard=False) as log,
@@ -191,7 +192,8 @@ class _Player:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         share = min(config.average, (step + 1) / (step + 10))
-        torch._foreach_lerp_(self._averages, parameters, 1 - share)
+        with torch.no_grad():
+            torch._foreach_lerp_(self._averages, parameters, 1 - share)
         self._outliers = torch.where(usable, 0.0, self._outliers + 1)
         for name, value in {**figures, "norm": norm}.items():
             self._sums[name] = self._sums.get(name, self._nothing) + value.detach()
@@ -227,7 +229,8 @@ class _Player:
         if in_a_row > min(_MOST_OUTLIERS, self._config.steps // 2):
             raise RunError(
                 f"training broke down by step {step}: the gradients of {in_a_row} steps in a row "
-                "were out of all proportion; lower learning_rate and go on from the last checkpoint"
+                "were out of all proportion; begin again in another output folder "
+                "with a lower learning_rate; start_from takes trained weights over"
             )
 
     def snapshot(self, step: int, facts: dict[str, Any]) -> Snapshot:
@@ -243,9 +246,10 @@ def _fabric(config: FlowTrainConfig) -> Fabric:
         precision = "bf16-mixed" if has_gpu and torch.cuda.is_bf16_supported() else "32-true"
     try:
         fabric = Fabric(accelerator=config.accelerator, devices=1, precision=precision)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
         raise RequestError(
-            f"accelerator {config.accelerator!r} cannot be had here ({error})"
+            f"accelerator {config.accelerator!r} cannot be had here ({in_one_line(error)}); set "
+            "accelerator to what there is"
         ) from error
     fabric.launch()
     return fabric
