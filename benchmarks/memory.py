@@ -64,7 +64,8 @@ def main() -> None:
         ):
             peaks = []
             for slices in (101, 501):
-                source = folder / f"in{slices}{source_suffix}"
+                # Names that differ in more than the suffix: each has a sidecar.
+                source = folder / f"{source_suffix[-2:]}{slices}{source_suffix}"
                 if not source.exists():
                     make_scan(source, slices)
                 output = folder / f"out{suffix}"

@@ -80,6 +80,13 @@ def test_json_is_one_object_on_standard_output(scan, tmp_path):
     assert json.loads(call("info", scan, "--json").stdout)["would_do"]["slices"] == 43
 
 
+def test_the_command_in_the_sidecar_can_be_pasted_back(scan, tmp_path):
+    result = call("interpolate", "in.nii", "sp ace.nii", "--method", "linear", cwd=tmp_path)
+    assert result.returncode == 0
+    command = json.loads((tmp_path / "sp ace.json").read_text())["run"]["command"]
+    assert command == "hrinet interpolate in.nii 'sp ace.nii' --method linear"
+
+
 def test_range_spacing_and_grid(scan, tmp_path):
     arguments = ("--method", "linear", "--json", "--overwrite")
     out = tmp_path / "o.nii"
@@ -96,7 +103,11 @@ def test_range_spacing_and_grid(scan, tmp_path):
         (("interpolate", "in.nii", "o.png"), "cannot write '.png'"),
         (("interpolate", "in.nii", "o.nii", "--burn-in"), "--burn-in is for DICOM output"),
         (("interpolate", "in.nii", "no/o.nii"), "does not exist; create it"),
-        (("interpolate", "in.nii", "in.nii"), "exists already; pass --overwrite"),
+        (("interpolate", "in.nii", "in.nii"), "in.nii: is the input, which would be lost"),
+        (("interpolate", "in.nii", "text.nii"), "exists already; pass --overwrite"),
+        (("interpolate", "in.nii", "o.nii", "--factor", "3", "--spacing", "1.5"), "contradict"),
+        (("info", "in.nii", "--method", "foo"), "no method 'foo'"),
+        (("info", "in.nii", "--factor", "3", "--spacing", "1.5"), "contradict each other"),
         (("interpolate", "in.nii", "o.nii", "--method", "best"), "no method 'best'"),
         (("interpolate", "in.nii", "o.nii", "--spacing", "thin"), "--spacing is 'thin'"),
         (("interpolate", "in.nii", "o.nii", "--range", "3"), "--range is '3', expected A:B"),
@@ -104,7 +115,7 @@ def test_range_spacing_and_grid(scan, tmp_path):
         (("interpolate", "in.nii", "o.nii", "--grid", "any"), "--grid is 'any'"),
         (("interpolate", "in.nii", "o.nii", "--factor", "0"), "factor must be 1 to"),
         (("interpolate", "in.nii", "o.nii", "--max-gap", "-2"), "--max-gap must be"),
-        (("interpolate", "in.nii", "o.nii", "--preview", "o.nii"), "two outputs"),
+        (("interpolate", "in.nii", "o.nii", "--report", "o.nii"), "two outputs"),
         (("interpolate", "in.nii", "o.nii", "--series", "1.2"), "--series selects a DICOM"),
         (("interpolate", "text.dcm", "o.nii"), "text.dcm: is not a CT volume; expected DICOM"),
         (("interpolate", "cut.nii", "o.nii"), "cut.nii"),

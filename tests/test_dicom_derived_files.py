@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +13,7 @@ from conftest import make_geometry
 from dicom_builder import phantom, write_series
 from dicom_tools import dciodvfy_errors, patient
 from hrinet.errors import RequestError
+from hrinet.io.dicom.derive.generated import file_name
 from hrinet.io.dicom.derive.layout import Layout, usual_layout
 from hrinet.io.dicom_options import DicomOptions
 from hrinet.io.formats import open_scan
@@ -74,6 +78,18 @@ def test_generated_study_data_say_so(nifti, tmp_path):
     assert "SourceImageSequence" not in made[0]
     for path in (tmp_path / "out").iterdir():
         assert dciodvfy_errors(path) == []
+
+
+def test_the_folder_of_the_file_changes_no_identifier(nifti, tmp_path):
+    info = open_scan(nifti).info
+    names = {file_name(replace(info, path=path)) for path in ("x.nii", "a/x.nii", r"C:\a\x.nii")}
+    assert names == {"x.nii"}
+    (tmp_path / "elsewhere").mkdir()
+    there = shutil.copy(nifti, tmp_path / "elsewhere")
+    made, again = derive(nifti, tmp_path / "out"), derive(there, tmp_path / "again")
+    for one, other in zip(made, again, strict=True):
+        assert one.SOPInstanceUID == other.SOPInstanceUID
+        assert one.SeriesInstanceUID == other.SeriesInstanceUID
 
 
 def test_memory_without_a_file(tmp_path, thick):

@@ -86,3 +86,30 @@ def test_volumes_that_differ_in_padding_have_none(tmp_path: Path) -> None:
         dataset.add_new("PixelPaddingValue", "US", 0 if k else 5)
         save(dataset, tmp_path / f"{k}.dcm")
     assert open_scan(tmp_path).padding_hu is None
+
+
+def test_thickness_is_that_of_most_slices(tmp_path: Path) -> None:
+    thicknesses = (5, 5, 1, 5, 5, 5, 5)
+    for index, thickness in enumerate(thicknesses):
+        dataset = slice_dataset(
+            phantom((7, 6, 6))[index],
+            (-50.0, -60.0, 5.0 * index),
+            number=index + 1,
+            SliceThickness=thickness,
+        )
+        save(dataset, tmp_path / f"{index}.dcm")
+    scan = open_scan(tmp_path)
+    assert scan.geometry.slice_thickness == 5
+    assert "slice thickness varies from 1 to 5 mm" in scan.info.notes
+
+
+def test_thickness_is_one_that_a_slice_has(tmp_path: Path) -> None:
+    for index, thickness in enumerate((1, 1, 5, 5)):
+        dataset = slice_dataset(
+            phantom((4, 6, 6))[index],
+            (-50.0, -60.0, 5.0 * index),
+            number=index + 1,
+            SliceThickness=thickness,
+        )
+        save(dataset, tmp_path / f"{index}.dcm")
+    assert open_scan(tmp_path).geometry.slice_thickness in (1, 5)

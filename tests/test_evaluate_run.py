@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import hrinet
 from dicom_builder import write_series
 from hrinet.commands.app import app
-from hrinet.errors import RequestError
+from hrinet.errors import InputError, RequestError
 from hrinet.evaluate import report, run
 from hrinet.evaluate.arguments import parse_factors, parse_gaps, parse_split, shown_command
 from test_dicom_hostile import IDENTIFYING
@@ -192,7 +192,7 @@ def test_the_json_says_the_same(results: run.Results, tmp_path: Path) -> None:
 def test_reports_are_not_replaced_unasked(results: run.Results, tmp_path: Path) -> None:
     report.write_report(results, tmp_path)
     with pytest.raises(RequestError, match="--overwrite"):
-        report.check_folder(tmp_path, overwrite=False)
+        report.check(tmp_path, overwrite=False)
     with pytest.raises(RequestError, match="--overwrite"):
         report.write_report(results, tmp_path)
 
@@ -221,6 +221,18 @@ def test_the_command(results: run.Results, scan: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").stat().st_size > 5000
     again = CliRunner().invoke(app, arguments)
     assert isinstance(again.exception, RequestError)
+
+
+def test_a_training_that_is_none_is_refused_before_the_work(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="needs the [torch] extra")
+    monkeypatch.setattr(run, "evaluate", lambda *_, **__: pytest.fail("it began"))
+    arguments = ["evaluate", str(scan), "--out", str(tmp_path / "out"), "--training", "nofolder"]
+    found = CliRunner().invoke(app, arguments)
+    assert isinstance(found.exception, InputError)
+    assert "nofolder: holds no strips" in str(found.exception)
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_and_numbers_of_the_command_line(scan: Path) -> None:

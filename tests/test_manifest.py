@@ -235,3 +235,12 @@ def test_a_damaged_manifest_is_refused_in_one_sentence(tmp_path, content, messag
 def test_an_absent_manifest_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_manifest(tmp_path / "absent.json")
+
+
+def test_a_scan_is_never_replaced(tmp_path):
+    scan = write_scan(tmp_path / "anna" / "a.nii.gz")
+    before = scan.read_bytes()
+    manifest = Manifest(root=tmp_path, entries=(entry("anna/a.nii.gz", "anna", "train"),))
+    with pytest.raises(RequestError, match="is the input, which would be lost"):
+        save_manifest(manifest, tmp_path / "anna" / ".." / "anna" / "a.nii.gz", overwrite=True)
+    assert scan.read_bytes() == before

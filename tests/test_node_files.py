@@ -15,13 +15,15 @@ pytest.importorskip("dicomweb_client", reason="needs the [node] extra")
 
 from pydicom import dcmread
 
+from hrinet.errors import InputError
 from hrinet.node import committer as committers
 from hrinet.node.committer import Committer
 from hrinet.node.files import Head, ObjectFile, WriteBuffer
 from hrinet.node.header import HeaderError, read_header
 from hrinet.node.objects import Incoming, ObjectFolder, RefusedError
+from hrinet.node.push import dicom_files
 from hrinet.node.queue import Queue
-from node_tools import CT, Sender, config, encoded, make_object, running
+from node_tools import CT, Sender, config, encoded, make_object, running, write_series
 from test_node_rules import arrival
 
 BUFFER = WriteBuffer()
@@ -126,6 +128,20 @@ def test_any_bytes_are_a_header_or_an_error(data):
     for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"):
         with pytest.raises(HeaderError):
             read_header(Head(data), offset=0, transfer_syntax=syntax)
+
+
+def test_push_refuses_a_damaged_file_by_name_before_it_sends(tmp_path):
+    good, bad, bare = write_series(tmp_path / "in", count=3)
+    assert dicom_files([tmp_path / "in"]) == [good, bad, bare]
+    bad.write_bytes(b"\0" * 128 + b"DICM" + b"x" * 50)
+    with pytest.raises(InputError, match=r"0002\.dcm: is a damaged DICOM file"):
+        dicom_files([tmp_path / "in"])
+    bad.unlink()
+    dataset = dcmread(bare)
+    del dataset.file_meta.MediaStorageSOPClassUID
+    dataset.save_as(bare)
+    with pytest.raises(InputError, match=r"0003\.dcm: .*lacks the SOP class"):
+        dicom_files([bare])
 
 
 def test_an_object_that_is_refused_leaves_nothing(tmp_path):

@@ -13,11 +13,11 @@ pytest.importorskip("dicomweb_client", reason="needs the [node] extra")
 
 from pydicom import dcmread
 
-from hrinet.errors import RequestError, RunError
+from hrinet.errors import InputError, RequestError, RunError
 from hrinet.node import setup
 from hrinet.node.config import NodeConfig
 from hrinet.node.names import key_of
-from hrinet.node.peers import PeerRefusedError, parse_peer
+from hrinet.node.peers import parse_peer
 from hrinet.node.pull import Query, fetch, find
 from hrinet.node.rules import Rule
 from hrinet.node.service import Node
@@ -137,7 +137,7 @@ def test_a_server_that_is_away_or_wrong_is_told_in_a_sentence(orthanc, tmp_path)
     with pytest.raises(RunError, match="HTTP status 404"):
         setup.push([tmp_path / "in"], f"http://127.0.0.1:{orthanc.http}/wrong", title="HRINET")
     (tmp_path / "in" / "0001.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"x" * 50)
-    with pytest.raises(PeerRefusedError):
+    with pytest.raises(InputError, match=r"0001\.dcm: is a damaged DICOM file"):
         setup.push([tmp_path / "in"], orthanc.peer, title="HRINET")
 
 

@@ -16,12 +16,14 @@ from typer.testing import CliRunner
 from hrinet.commands.app import app
 from hrinet.errors import InputError, RequestError
 from hrinet.node import extra, setup
-from hrinet.node.config import parse_bytes, parse_http, parse_seconds
+from hrinet.node.config import NodeConfig, parse_bytes, parse_http, parse_seconds
 from hrinet.node.header import Header
 from hrinet.node.http import is_loopback
 from hrinet.node.names import is_uid, key_of, safe_title
 from hrinet.node.queue import Arrival, Queue
 from hrinet.node.rules import DEFAULT_RULES, Facts, Rule, choose, load_rules, spacing_of, waiting
+from hrinet.node.service import Node
+from hrinet.synthesize import registry
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 
@@ -117,6 +119,11 @@ def test_the_rules_of_the_guide_are_rules():
         ("[[rule]]\n[[rule]]\ninstances = 0", "rule 2: instances is 0, expected a whole number"),
         ("[[rule]]\naction = 'delete'", "action is 'delete', expected one of interpolate"),
         ("[[rule]]\nmodality = [1]", "expected a text or a list of texts"),
+        ("[[rule]]\n[[rule]]\nmethod = 'lineal'", "rule 2: no method 'lineal'; choose one of"),
+        ("[[rule]]\nspacing = 'fine'", "rule 1: spacing is 'fine', expected 'iso' or a number"),
+        ("[[rule]]\nspacing = -1", "spacing is '-1', expected 'iso' or a number of mm"),
+        ("[[rule]]\nfactor = 257", "factor is 257, expected 1 to 256"),
+        ("[[rule]]\nfactor = 2\nspacing = 1", "spacing and factor exclude each other"),
     ],
 )
 def test_wrong_rules_are_told_with_file_rule_and_key(tmp_path, text, said):
@@ -125,6 +132,14 @@ def test_wrong_rules_are_told_with_file_rule_and_key(tmp_path, text, said):
     with pytest.raises(InputError, match=said) as caught:
         load_rules(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_method_that_is_not_installed_is_told_with_the_rule(tmp_path, monkeypatch):
+    path = tmp_path / "rules.toml"
+    path.write_text("[[rule]]\nmethod = 'ae'")
+    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"rule 1: method 'ae' needs .*pip install"):
+        load_rules(path)
 
 
 def arrival(number, *, digest="d", series="1.2"):
@@ -200,7 +215,7 @@ def test_times(text, seconds):
     assert parse_seconds(text, option="--x") == seconds
 
 
-@pytest.mark.parametrize("text", ["", "M", "-1", "0", "1x"])
+@pytest.mark.parametrize("text", ["", "M", "-1", "0", "1x", "9" * 400])
 def test_wrong_sizes_and_times(text):
     with pytest.raises(RequestError, match="--x"):
         parse_bytes(text, option="--x")
@@ -209,7 +224,17 @@ def test_wrong_sizes_and_times(text):
             parse_seconds(text, option="--x")
 
 
-@pytest.mark.parametrize("text", ["0.0.0.0:9112", "192.0.2.1:80", "9112", "localhost:x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0.0.0.0:9112",
+        "192.0.2.1:80",
+        "9112",
+        "localhost:x",
+        "127.0.0.1:²",
+        "127.0.0.1:" + "9" * 5000,
+    ],
+)
 def test_metrics_are_for_loopback_only(text):
     with pytest.raises(RequestError, match="no loopback address"):
         parse_http(text, is_loopback=is_loopback)
@@ -257,6 +282,11 @@ def configured(store, **changes):
         ({"peer": "http://h"}, "pass it as --peer-web"),
         ({"peer": "A@h:1", "peer_web": "http://h"}, "exclude each other"),
         ({"peer_web": "ftp://h"}, "is no http"),
+        ({"peer_web": "http://[::1/x"}, "is no http"),
+        ({"peer_web": "http://h:abc/x"}, "is no http"),
+        ({"peer_web": "http://h:99999/x"}, "is no http"),
+        ({"peer_web": "http://h:0"}, "is no http"),
+        ({"peer": "A@h:" + "9" * 5000}, "is no peer"),
         ({"title": "A" * 17}, "is no AE title"),
         ({"allow": "A,,B"}, "is no AE title"),
         ({"max_pdu": 10}, "--max-pdu 10 is not between"),
@@ -269,10 +299,33 @@ def test_wrong_options_are_told(tmp_path, options, said):
     assert not (tmp_path / "store").exists()
 
 
-def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path):
+@pytest.mark.parametrize("host", ["h/", "h:abc/x", "[::1/x"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path, host):
     with pytest.raises(RequestError, match="do not belong in a URL") as caught:
-        configured(tmp_path, peer_web="http://user:secret@h/")
+        configured(tmp_path, peer_web=f"http://user:secret@{host}")
     assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_is_none_leaves_no_store(tmp_path):
+    for host in ("300.1.1.1", "a" * 64 + ".org"):
+        with pytest.raises(RequestError, match="cannot listen on"):
+            Node(NodeConfig(store=tmp_path / "store", host=host, port=0))
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_certificate_that_is_missing_is_named(tmp_path):
+    there, gone = tmp_path / "there.pem", tmp_path / "gone.pem"
+    there.write_text("no certificate")
+    for options, said in (
+        ({"tls_cert": gone}, f"--tls-cert {gone}: cannot be read: No such file"),
+        ({"tls_cert": there, "tls_key": gone}, f"--tls-key {gone}: cannot be read"),
+        ({"tls_cert": there, "tls_ca": gone}, f"--tls-ca {gone}: cannot be read"),
+        ({"tls_cert": there}, f"--tls-cert {there}: cannot be used"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            Node(NodeConfig(store=tmp_path / "store", port=0, **options))
+        assert str(caught.value).startswith(said)
+    assert not (tmp_path / "store").exists()
 
 
 def test_options_are_understood(tmp_path):
@@ -288,6 +341,12 @@ def test_the_command_says_what_is_wrong_with_code_2(tmp_path):
     assert result.returncode == 2
     assert result.stderr.startswith("hrinet: ")
     assert "Traceback" not in result.stderr
+
+
+def test_pull_refuses_a_port_that_is_none():
+    run = CliRunner().invoke(app, ["pull", "A@127.0.0.1:1", "--port", "99999"])
+    assert run.exit_code == 2
+    assert "less than or equal to 65535" in run.output
 
 
 def test_a_missing_extra_is_named(monkeypatch):

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from pydicom import Dataset
 
 pytest.importorskip("pynetdicom", reason="needs the [node] extra")
 pytest.importorskip("dicomweb_client", reason="needs the [node] extra")
@@ -19,6 +21,7 @@ from hrinet.errors import RequestError
 from hrinet.node.config import parse_every, parse_since
 from hrinet.node.names import key_of
 from hrinet.node.peers import PeerDownError, PeerRefusedError, WebPeer, parse_url
+from hrinet.node.pull import Query, find
 from hrinet.node.rules import Rule
 from hrinet.node.seen import Seen
 from hrinet.node.web import Found, retrieve, search
@@ -259,6 +262,31 @@ def test_a_cut_answer_and_one_without_end_are_noticed(server):
     server.series["1.2.3.1.2"] = [make_object(1, 1, rows=2048)]
     with pytest.raises(PeerRefusedError, match="more than the 1000 bytes"):
         list(retrieve(source, one, max_object_bytes=1000))
+
+
+def test_what_a_peer_says_of_a_series_cannot_act_in_the_terminal(server):
+    evil, shown = "Chest\x1b[2J\u2028\x07 5 mm \u00e9", "Chest?[2J?? 5 mm \u00e9"
+    server.put(1, 1)
+    inner = server.row
+    server.row = lambda uid, objects: (
+        inner(uid, objects) | {"0008103E": {"vr": "LO", "Value": [evil]}}
+    )
+    web = WebPeer(url=server.url)
+
+    class Association:
+        is_established = False
+
+        def send_c_find(self, identifier, model):
+            status, answer = Dataset(), Dataset()
+            status.Status = 0xFF00
+            answer.SeriesInstanceUID, answer.Modality = "1.2.3.1.2", "CT"
+            answer.SeriesDescription = evil
+            yield status, answer
+
+    dimse = SimpleNamespace(name="peer", associate=lambda contexts: Association())
+    for source in (web, dimse):
+        (one,) = find(source, Query(study="1.2.3.1.1"))
+        assert one.description == shown
 
 
 def test_something_else_than_dicom_is_told(server):

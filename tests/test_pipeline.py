@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 
 import nibabel
@@ -184,3 +185,27 @@ def test_real_scans_become_isotropic_with_every_original_exact(tmp_path, case, s
             assert np.abs(ras[:3] * [-1, -1, 1] - lps).max() < 0.01 * source.geometry.spacing_mm
     zooms = image.header.get_zooms()
     assert zooms[2] == pytest.approx(zooms[0], rel=0.06)
+
+
+def test_a_full_disk_is_told_by_the_name_of_the_output(tmp_path, thick, monkeypatch):
+    class Full:
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self):
+            pass
+
+    hrinet.write(thick, tmp_path / "in.nii")
+    monkeypatch.setattr("hrinet.io.raw_sink.open_gzip_writer", lambda path: Full())
+    output = tmp_path / "o.nii.gz"
+    with pytest.raises(RunError) as failed:
+        interpolate_file(tmp_path / "in.nii", Outputs(volume=output), Options(method="linear"))
+    assert str(failed.value) == f"{output}: cannot be written: No space left on device"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.json", "in.nii"]
+
+
+def test_a_preview_is_a_png_by_name(tmp_path, thick):
+    hrinet.write(thick, tmp_path / "in.nii")
+    outputs = Outputs(volume=tmp_path / "o.nii", preview=tmp_path / "p.jpg")
+    with pytest.raises(RequestError, match=r"p.jpg: --preview draws a PNG; end its name in .png"):
+        interpolate_file(tmp_path / "in.nii", outputs, Options(method="linear"))

@@ -143,3 +143,26 @@ def test_a_gap_too_wide_is_refused_unless_allowed():
     allowed = GapLimits(refuse_mm=61, refuse_ratio=float("inf"))
     plan = make_plan(positions, Request(limits=allowed), pixel_spacing_mm=PIXEL)
     assert sum(bool(s.flag) for s in plan.slices) == 69
+
+
+def test_a_coarser_grid_says_which_originals_are_lost():
+    positions = [5.0 * k for k in range(7)]
+    plan = make_plan(positions, Request(spacing=10.0), pixel_spacing_mm=(0.7, 0.7))
+    assert plan.dropped_originals == (1, 3, 5)
+    [note] = plan.notes
+    assert (
+        "4 of 7 original slices lie on the uniform 10 mm grid and are kept exactly; 3 are left"
+        in note
+    )
+    assert "interpolated between" not in note
+
+    # At 12 mm: nothing lies where the slices at 5 and 30 mm do, 12 and 24 stand for the others.
+    plan = make_plan(positions, Request(spacing=12.0), pixel_spacing_mm=(0.7, 0.7))
+    assert [round(s.position_mm, 6) for s in plan.slices] == [0, 12, 24]
+    [note] = plan.notes
+    assert "kept exactly; 2 are left out, the others are interpolated between" in note
+
+
+def test_factor_and_spacing_contradict_each_other():
+    with pytest.raises(RequestError, match=r"factor 3 and spacing 1.5 mm contradict each other"):
+        make_plan([0, 5, 10], Request(factor=3, spacing=1.5), pixel_spacing_mm=(0.7, 0.7))

@@ -222,6 +222,7 @@ BAD: list[tuple[list[str], str]] = [
     (["p.png", "--fill", "magic"], "no method"),
     (["p.png", "--pixel-mm", "0"], "--pixel-mm"),
     (["p.png", "--fps", "0"], "--fps"),
+    (["p.png", "--plain", "--compare", "--fill", "linear"], "one projection, not 3"),
     (["p.png", "p.png"], "two outputs"),
     (["none/p.png"], "does not exist"),
 ]
@@ -243,13 +244,53 @@ def test_what_cannot_be_is_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_existing_files_stay(scan: Path, tmp_path: Path) -> None:
-    (tmp_path / "p.json").write_text("mine")
-    code, text = run(scan, tmp_path / "p.png", "--fill", "linear")
+def test_what_is_written_is_told_with_its_folder(scan: Path, tmp_path: Path) -> None:
+    outputs = [tmp_path / "out" / name for name in ("p.png", "v.nii")]
+    outputs[0].parent.mkdir()
+    code, text = run(scan, *outputs, "--fill", "linear")
+    assert code == 0, text
+    assert [line for line in text.splitlines() if line.startswith("Written")] == [
+        f"Written: {path}" for path in outputs
+    ]
+    code, text = run(scan, *outputs, "--fill", "linear", "--json", "--overwrite")
+    assert json.loads(text)["outputs"] == [str(path) for path in outputs]
+    told = json.loads(outputs[0].with_suffix(".json").read_text())
+    assert told["outputs"] == ["p.png", "v.nii"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "words"),
+    [("mean", "sums", "sixteenth of a voxel"), ("maximum", "extremes", "linearly between voxels")],
+)
+def test_the_sidecar_says_how_rays_pass_voxels(
+    scan: Path, tmp_path: Path, mode: str, key: str, words: str
+) -> None:
+    code, text = run(scan, tmp_path / "p.nii", "--fill", "linear", "--mode", mode)
+    assert code == 0, text
+    protocol = json.loads((tmp_path / "p.json").read_text())["protocol"]
+    assert words in protocol[key]
+    assert {"sums", "extremes"} & set(protocol) == {key}
+
+
+def test_a_wide_gap_is_told_with_the_option_that_the_command_has(tmp_path: Path) -> None:
+    wide = rasterized(stack((4, 20, 20), spacing=(30.0, 1.0, 1.0)), ball(9))
+    hrinet.write(wide, tmp_path / "wide.nii")
+    code, text = run(tmp_path / "wide.nii", tmp_path / "p.nii", "--fill", "linear")
     assert code == 2
-    assert "--overwrite" in text
-    assert [path.name for path in tmp_path.iterdir()] == ["p.json"]
-    assert (tmp_path / "p.json").read_text() == "mine"
+    assert text.endswith("times; fill it all the same with --max-gap 31")
+    with pytest.raises(HrinetError, match="choose a part with --range, or fill it all the same"):
+        hrinet.interpolate(wide, method="linear")
+
+
+def test_existing_files_stay(scan: Path, tmp_path: Path) -> None:
+    for name, said in (("p.png", "pass --overwrite"), ("p.json", "choose another name")):
+        (tmp_path / name).write_text("mine")
+        code, text = run(scan, tmp_path / "p.png", "--fill", "linear")
+        assert code == 2
+        assert said in text
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+        assert (tmp_path / name).read_text() == "mine"
+        (tmp_path / name).unlink()
 
 
 def test_a_missing_input_is_one_sentence(tmp_path: Path) -> None:

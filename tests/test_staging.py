@@ -135,3 +135,22 @@ def test_kill_leaves_the_old_file_and_no_partial_one(tmp_path):
     time.sleep(0.05)
     assert (tmp_path / "a.nii").read_bytes() == b"old"
     assert all(p.name.startswith(".") for p in tmp_path.iterdir() if p.name != "a.nii")
+
+
+def test_a_foreign_file_is_told_before_overwrite_is_advised(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").touch()
+    with (
+        Staging(overwrite=False) as staging,
+        pytest.raises(RequestError, match="no part of such an output and would be lost; choose"),
+    ):
+        staging.folder(tmp_path / "out", replaces=_is_dcm)
+
+
+def test_the_advice_is_for_the_command_line_and_for_python(tmp_path):
+    (tmp_path / "a.nii").touch()
+    with (
+        Staging(overwrite=False) as staging,
+        pytest.raises(RequestError, match=r"pass --overwrite \(in Python overwrite=True\)"),
+    ):
+        staging.path(tmp_path / "a.nii")

@@ -5,6 +5,7 @@ import pytest
 
 import hrinet
 from conftest import make_geometry
+from hrinet.errors import RequestError
 from hrinet.job import Options
 from hrinet.plan.plan import Request
 from hrinet.report.summary import summarize
@@ -42,3 +43,19 @@ def test_the_estimate_holds_for_a_real_scan(tmp_path):
     assert "slices every 1.081 mm to 6.999 mm (median 4.002 mm)" in text
     assert 100 < summary["would_do"]["estimated_peak_mb"] < 600
     assert summary["would_do"]["synthetic"] == 270
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(method="foo"), "no method 'foo'"),
+        (Options(request=Request(spacing=-3.0)), "spacing must be a positive number of mm"),
+        (Options(request=Request(spacing=float("nan"))), "spacing must be a positive number"),
+        (Options(request=Request(factor=0)), "factor must be 1 to 256, got 0"),
+        (Options(request=Request(factor=3, spacing=1.5)), "factor 3 and spacing 1.5 mm contradict"),
+    ],
+)
+def test_wrong_options_are_an_error_and_no_finding(tmp_path, thick, options, message):
+    hrinet.write(thick, tmp_path / "in.nii")
+    with pytest.raises(RequestError, match=message):
+        summarize(tmp_path / "in.nii", options)

@@ -27,12 +27,15 @@ import trimesh
 from hrinet.surface.distance import surface_distance
 from hrinet.surface.extract import Shaping, extract_surface
 from hrinet.surface.files import Part
+from hrinet.surface.fill import filled_to_isotropic
 from hrinet.surface.render import camera_for, render
 from hrinet.surface.run import Options, Outputs, surface_file
+from hrinet.surface.wording import describe_surfaces
 
 LEVEL = Structure(name="250:", low=LEVEL_HU)
 RADIUS = 12.0
 VOLUME = 4 / 3 * np.pi * RADIUS**3
+RANGES = {"250:600": "250 to 600 HU", ":250": "to 250 HU", "600:": "from 600 HU"}
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +213,33 @@ def test_bad_arguments_are_one_sentence_and_leave_nothing(
     assert said in told
     assert len(told.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_wide_gap_is_told_with_the_option_that_the_command_has(tmp_path):
+    wide = volume_of(geometry_of((5, 40, 44), gaps=30.0), ball(RADIUS), is_integer=True)
+    hrinet.write(wide, tmp_path / "wide.nii")
+    with pytest.raises(RequestError, match=r"times; fill it all the same with --max-gap 31$"):
+        made(tmp_path / "wide.nii", tmp_path / "a.stl", fill="linear")
+    arguments = [tmp_path / "wide.nii", tmp_path / "a.stl", "--structure", "250:", "--fill"]
+    done = run(*arguments, "linear", "--max-gap", 31)
+    assert done.returncode == 0, done.stderr
+    assert "\n  from 250 HU: " in done.stdout
+
+
+def test_a_range_is_told_in_words(scan, tmp_path):
+    result = made(scan, tmp_path / "a.vtp", structures=tuple(map(parse_structure, RANGES)))
+    told = describe_surfaces(result)
+    for words in RANGES.values():
+        assert f"\n  {words}: " in told
+    assert "::" not in told
+
+
+def test_a_mesh_of_a_tilted_scan_says_nothing_of_an_affine():
+    tilted = volume_of(geometry_of((9, 40, 44), gaps=2.5, shear=(0.0, 0.3)), ball(RADIUS))
+    assert any(
+        "--untilt" in note for note in hrinet.interpolate(tilted, method="linear").info.notes
+    )
+    assert not any("--untilt" in note for note in filled_to_isotropic(tilted, method="linear")[2])
 
 
 def test_a_single_slice_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from dicom_builder import phantom, write_series
 from dicom_tools import SECRET, patient
-from hrinet.errors import InputError
+from hrinet.errors import InputError, RequestError
 from hrinet.verify.derived import verify
 from test_commands import call
 from test_dicom_derived import derive
@@ -96,6 +96,9 @@ DEFECTS = {
         {"private attributes"},
     ),
     "another number": ("0002.dcm", lambda d: setattr(d, "InstanceNumber", 9), {"order", "UIDs"}),
+    "a spacing in words": (
+        "0002.dcm", lambda d: d.add_new("SpacingBetweenSlices", "LO", "abc"), {"spacing"},
+    ),
 }  # fmt: skip
 
 
@@ -135,6 +138,13 @@ def test_enhanced_and_zip(scan, tmp_path):
     assert verify(tmp_path / "e", source=scan).passed
     assert verify(tmp_path / "z.zip", source=scan).passed
 
+    def in_words(dataset):
+        content = dataset.PerFrameFunctionalGroupsSequence[1].FrameContentSequence[0]
+        content.add_new("InStackPositionNumber", "LO", "two")
+
+    edit(next((tmp_path / "e").glob("*.dcm")), in_words)
+    assert failed(verify(tmp_path / "e")) == {"order"}
+
 
 def test_what_is_no_dicom(tmp_path, thick):
     import hrinet
@@ -142,6 +152,11 @@ def test_what_is_no_dicom(tmp_path, thick):
     hrinet.write(thick, tmp_path / "x.nii")
     with pytest.raises(InputError, match="is no DICOM series, which 'hrinet verify' checks"):
         verify(tmp_path / "x.nii")
+
+
+def test_a_series_of_no_source_is_refused(out):
+    with pytest.raises(RequestError, match=r"^--series chooses .* pass --source as well$"):
+        verify(out, series="1.2.3")
 
 
 def test_the_command(scan, tmp_path):

@@ -31,6 +31,8 @@ def test_what_was_moved_is_not_called_unchanged(report):
 def test_nothing_to_fill_and_other_volumes(report):
     report["plan"]["synthetic"] = 0
     report["alternatives"] = [f"1.2.{k}: 5 slices" for k in range(30)]
+    assert "Nothing to fill" not in describe_result(report)  # Originals were left out.
+    report["plan"]["dropped_originals"] = []
     text = describe_result(report)
     assert "Nothing to fill" in text
     assert "1.2.19: 5 slices" in text

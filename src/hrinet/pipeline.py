@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hrinet.errors import RangeExceededError, RequestError, RunError
-from hrinet.io.dicom_options import DicomOptions
+from hrinet.errors import RangeExceededError
 from hrinet.io.formats import (
     check_writable,
     is_dicom_output,
-    is_folder,
     open_scan,
     open_sink,
     stage,
 )
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.io.sidecar import half_width_path, sidecar_path, write_sidecar
+from hrinet.io.sidecar import sidecar_path, write_sidecar
 from hrinet.io.sink import VolumeSink, finishing
 from hrinet.io.staging import Staging
 from hrinet.job import (
@@ -35,6 +32,8 @@ from hrinet.job import (
     gap_limits,
     prepare,
 )
+from hrinet.measured import refuse_synthetic
+from hrinet.outputs import Outputs, check_outputs, check_space
 from hrinet.plan.plan import Grid, Request
 from hrinet.synthesize.engine import synthesize
 from hrinet.synthesize.registry import AUTO, Device, Precision, Quality
@@ -90,7 +89,7 @@ def interpolate(
         The filled volume, with the provenance of every slice.
 
     Raises:
-        RequestError: if the request cannot be fulfilled.
+        RequestError: if the request cannot be fulfilled, or the volume holds synthetic slices.
         InputError: if weights are damaged.
     """
     request = Request(spacing=spacing, factor=factor, grid=grid, limits=gap_limits(max_gap_mm))
@@ -105,6 +104,7 @@ def interpolate(
         quality=quality,
         device=device,
     )
+    refuse_synthetic(volume)
     job = prepare(volume, options, needs_estimate=uncertainty)
     array = np.empty(job.geometry.shape, volume.dtype)
     maps = tuple(np.empty(array.shape, np.float32) for _ in range(2)) if uncertainty else ()
@@ -123,35 +123,7 @@ def interpolate(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outputs:
-    """The files to write.
-
-    Attributes:
-        volume: the filled volume: a volume file, or a folder or ``.zip`` for a DICOM series.
-        preview: a PNG, or None.
-        uncertainty: a volume file for the expected absolute error of every voxel, HU, float32, or
-            None. The half width of the 90 % interval goes beside it; see
-            :func:`hrinet.io.sidecar.half_width_path`.
-        report: a JSON report, or None.
-        overwrite: whether existing files may be replaced.
-        dicom: how a DICOM series is written.
-    """
-
-    volume: Path
-    preview: Path | None = None
-    uncertainty: Path | None = None
-    report: Path | None = None
-    overwrite: bool = False
-    dicom: DicomOptions = field(default_factory=DicomOptions)
-
-    @property
-    def maps(self) -> tuple[Path, ...]:
-        """Those of the uncertainty: expected error and half width; or none."""
-        if self.uncertainty is None:
-            return ()
-        return self.uncertainty, half_width_path(self.uncertainty)
-
+__all__ = ["Outputs", "Progress", "interpolate", "interpolate_file"]
 
 Progress = Callable[[int, int], None]
 """Called after every output slice with (slices done, slices in all)."""
@@ -183,11 +155,13 @@ def interpolate_file(
 
     Raises:
         InputError: if the input is damaged.
-        RequestError: if the request cannot be fulfilled.
+        RequestError: if the request cannot be fulfilled, an output would replace an input, or the
+            input holds synthetic slices.
         RunError: if writing fails.
     """
-    _check_outputs(Path(input_path), outputs, options)
+    check_outputs(Path(input_path), outputs, options)
     source = open_scan(input_path, series=series, limits=limits)
+    refuse_synthetic(source)
     try:
         return _interpolate_scan(source, outputs, options, progress, command)
     except RangeExceededError:
@@ -209,7 +183,7 @@ def _interpolate_scan(
         needs_uniform=not all(map(is_dicom_output, (outputs.volume, *outputs.maps))),
         needs_estimate=outputs.uncertainty is not None,
     )
-    _check_space(outputs, job)
+    check_space(outputs, job)
     series = _plan_dicom(job, outputs)
     with Staging(overwrite=outputs.overwrite) as staging:
         sidecar = staging.path(sidecar_path(outputs.volume))
@@ -273,6 +247,7 @@ def _write_volumes(
             info=job.source.info,
             series=series.get(path),
             name=path.stem,
+            subject=str(path),
         )
         sinks.append(sink)
         return stack.enter_context(finishing(sink))
@@ -298,29 +273,6 @@ def _write_volumes(
                 progress(index + 1, len(job.plan.slices))
     notes = (note for sink in sinks for note in getattr(sink, "notes", ()))
     return errors, list(dict.fromkeys(notes))
-
-
-def _check_outputs(input_path: Path, outputs: Outputs, options: Options) -> None:
-    """Refuse outputs that cannot be written, before any work is done."""
-    for path in (outputs.volume, *outputs.maps):
-        check_writable(path)
-        if is_folder(path) and input_path.is_dir():
-            inside, outside = path.resolve(), input_path.resolve()
-            if inside.is_relative_to(outside) or outside.is_relative_to(inside):
-                raise RequestError(
-                    f"{path}: is the input's folder, lies in it or holds it; write the derived "
-                    "series somewhere else"
-                )
-    dicom = any(map(is_dicom_output, (outputs.volume, *outputs.maps)))
-    if dicom and options.label:
-        raise RequestError(
-            f"{outputs.volume}: a segmentation is no CT, and cannot be written as a DICOM series; "
-            "write .nii.gz, .nrrd or .mha"
-        )
-    if not dicom and (chosen := outputs.dicom.chosen):
-        raise RequestError(
-            f"{chosen} is for DICOM output; give a folder or a .zip instead of {outputs.volume}"
-        )
 
 
 def _plan_dicom(job: Job, outputs: Outputs) -> dict[Path, DerivedSeries]:
@@ -380,23 +332,3 @@ def _shown_to(picture: Preview | None, job: Job) -> Job:
         picture.add_source(values, position_mm=float(positions[index]))
 
     return replace(job, source=ObservedSource(job.source, show))
-
-
-def _check_space(outputs: Outputs, job: Job) -> None:
-    """Refuse what a format or a disk cannot hold before the work; compressed CT is about half."""
-    float_bytes = int(np.prod(job.geometry.shape)) * FLOAT32.itemsize
-    sizes = {outputs.volume: job.output_bytes, **dict.fromkeys(outputs.maps, float_bytes)}
-    needed: dict[int, int] = {}
-    for path, size in sizes.items():
-        suffix = check_writable(path, job.geometry)
-        folder = path.parent if path.parent.is_dir() else Path()
-        try:
-            disk, free = folder.stat().st_dev, shutil.disk_usage(folder).free
-        except OSError:
-            continue
-        needed[disk] = needed.get(disk, 0) + (size // 2 if suffix == ".nii.gz" else size)
-        if needed[disk] > free:
-            raise RunError(
-                f"{path}: needs about {needed[disk] / 1e9:.1f} GB, {free / 1e9:.1f} GB are free "
-                "on its disk"
-            )

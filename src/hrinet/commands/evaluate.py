@@ -115,7 +115,7 @@ def evaluate(
         overwrite=overwrite,
         command=arguments.shown_command(sys.argv[1:]),
     )
-    report.check_folder(folder, overwrite=overwrite)
+    report.check(folder, overwrite=overwrite, training=training)
     with progress_bar(
         "evaluating", unit="tasks", forced=verbose, hidden=as_json and not verbose
     ) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +38,9 @@ def interpolate(
     ] = "iso",
     factor: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Divide every gap of usual width into N instead."),
+        typer.Option(
+            metavar="N", help="Divide every gap of usual width into N, instead of --spacing."
+        ),
     ] = None,
     method: Annotated[str, typer.Option(metavar="NAME", help=method_help())] = AUTO,
     weights: Annotated[
@@ -121,7 +124,7 @@ def interpolate(
         Path | None, typer.Option(metavar="JSON", help="Also write what was done.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace existing output files.")
+        bool, typer.Option("--overwrite", help="Replace existing outputs, never an input.")
     ] = False,
     threads: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cores to use; by default all.")
@@ -206,7 +209,7 @@ def interpolate(
             ),
             series=series,
             progress=progress,
-            command=" ".join(["hrinet", *sys.argv[1:]]),
+            command=shlex.join(["hrinet", *sys.argv[1:]]),
         )
     if as_json:
         import json

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -69,7 +70,7 @@ def project(
     ] = AUTO,
     compare: Annotated[
         bool,
-        typer.Option("--compare", help="Four panels: repeat, linear, none, and --fill."),
+        typer.Option("--compare", help="Beside each other: repeat, linear, none, and --fill."),
     ] = False,
     kev: Annotated[
         float, typer.Option(metavar="KEV", help="Photon energy of --mode attenuation.")
@@ -116,7 +117,7 @@ def project(
         ),
     ] = "cpu",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the sidecar as one JSON object.")
+        bool, typer.Option("--json", help="Print the sidecar, with whole paths, as JSON.")
     ] = False,
     verbose: Annotated[
         bool, typer.Option("-v", "--verbose", help="Show a progress bar even if piped.")
@@ -160,7 +161,7 @@ def project(
             options,
             series=series,
             progress=progress,
-            command=" ".join(["hrinet", *sys.argv[1:]]),
+            command=shlex.join(["hrinet", *sys.argv[1:]]),
         )
     if as_json:
         import json

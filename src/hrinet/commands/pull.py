@@ -27,7 +27,9 @@ def pull(
         str | None,
         typer.Option(metavar="AET", help="Use C-MOVE to this AE title of ours, not C-GET."),
     ] = None,
-    port: Annotated[int, typer.Option(help="That we listen on for C-MOVE.")] = 11112,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="That we listen on for C-MOVE.")
+    ] = 11112,
     bind: Annotated[
         str, typer.Option(metavar="ADDRESS", help="That we listen on for C-MOVE.")
     ] = "127.0.0.1",

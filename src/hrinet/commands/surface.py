@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +66,12 @@ def surface(
         bool,
         typer.Option("--open", help="Leave surfaces open where the scan ends; they are closed."),
     ] = False,
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MM", help="Fill gaps up to this width (by default 25 mm, 5 times the usual)."
+        ),
+    ] = None,
     series: Annotated[
         str | None,
         typer.Option(metavar="UID", help="Which DICOM series, as listed by 'hrinet info'."),
@@ -105,6 +112,7 @@ def surface(
     options = Options(
         structures=tuple(parse_structure(text) for text in structures or ["bone"]),
         fill=fill,
+        max_gap_mm=max_gap,
         coordinates=parse_coordinates(coordinates),
         shaping=Shaping(
             largest=largest,
@@ -124,7 +132,7 @@ def surface(
             options,
             series=series,
             progress=progress,
-            command=" ".join(["hrinet", *sys.argv[1:]]),
+            command=shlex.join(["hrinet", *sys.argv[1:]]),
         )
     if as_json:
         import json

@@ -115,10 +115,10 @@ def describe_demo(result: Mapping[str, Any]) -> str:
         f"{after:.4g} mm.",
         "Error of the synthetic slices against the noise-free analytic phantom, [-1000, 1000] HU:",
         "",
-        "  method       PSNR        MAE     time",
+        f"  {'method':<12} {'PSNR':>9}  {'MAE':>9}  {'time':>7}",
     ]
     lines += [
-        f"  {name:<8} {row['psnr_db']:6.2f} dB  {row['mae_hu']:6.2f} HU  {row['seconds']:5.1f} s"
+        f"  {name:<12} {row['psnr_db']:6.2f} dB  {row['mae_hu']:6.2f} HU  {row['seconds']:5.1f} s"
         for name, row in result["methods"].items()
     ]
     best = list(result["methods"].values())[-1]

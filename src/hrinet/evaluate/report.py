@@ -27,6 +27,7 @@ from hrinet.evaluate.tables import (
     summary,
 )
 from hrinet.evaluate.work import TRUTH
+from hrinet.explore.cases import require_torch_extra
 from hrinet.io.staging import Staging
 
 REPORT_SCHEMA = "hrinet-evaluate-1"
@@ -37,11 +38,18 @@ _MAIN_FACTOR = 4
 _TITLE = "How good the synthetic slices are"
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
+def check(folder: Path, *, overwrite: bool, training: Path | None = None) -> None:
     """Refuse before the work what would be refused after it.
 
+    Args:
+        folder: where reports will go to.
+        overwrite: whether those that exist may be replaced.
+        training: folder of a training, for Figure 4-9; or None.
+
     Raises:
-        RequestError: if the folder is a file, or a report exists that may not be replaced.
+        RequestError: if the folder is a file, a report exists that may not be replaced, or what
+            the figure needs is not installed.
+        InputError: if ``training`` is no folder of a training.
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: is a file, expected a folder for the reports")
@@ -50,6 +58,9 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
         raise RequestError(
             f"{folder / existing[0]}: exists already; pass --overwrite to replace it"
         )
+    if training is not None:
+        require_torch_extra()
+        network_figures.progress_figure(training)
 
 
 def write_report(results: Results, folder: Path, *, training: Path | None = None) -> list[Path]:

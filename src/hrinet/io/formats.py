@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from hrinet.errors import InputError, RequestError
 from hrinet.geometry import Geometry
 from hrinet.io.dicom_options import DicomOptions
+from hrinet.io.guard import refuse_inputs
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.sink import VolumeSink, finishing
 from hrinet.io.staging import Staging
@@ -110,15 +112,21 @@ def read(
         limits: bounds on what the input may declare.
 
     Returns:
-        The volume, int16 where that is lossless, else float32; HU.
+        The volume, int16 where that is lossless, else float32; HU. Synthetic slices that this
+        program wrote are known as such, by the sidecar beside a volume file or the marks of a DICOM
+        series.
 
     Raises:
         InputError: if the input does not exist, is no CT volume, or is damaged.
         LimitError: if it would not fit ``limits.max_memory_bytes``.
     """
     from hrinet.io.loading import load
+    from hrinet.measured import told_provenance
 
-    return load(open_scan(path, series=series, limits=limits), limits=limits)
+    source = open_scan(path, series=series, limits=limits)
+    volume = load(source, limits=limits)
+    known = told_provenance(source)
+    return volume if known is None else replace(volume, provenance=known)
 
 
 def check_writable(path: Path, geometry: Geometry | None = None) -> str:
@@ -169,6 +177,7 @@ def open_sink(
     info: SourceInfo,
     series: DerivedSeries | None = None,
     name: str = "",
+    subject: str = "",
     checks_originals: bool = False,
 ) -> VolumeSink:
     """Start writing a volume file or a DICOM series.
@@ -181,6 +190,7 @@ def open_sink(
         info: of the source, for the order of the axes in the file.
         series: what a DICOM series says, for those.
         name: of the folder in a zip.
+        subject: what messages call the file; by default its temporary path.
         checks_originals: whether to compare originals with the source of a DICOM series first.
     """
     if series is not None:
@@ -197,21 +207,30 @@ def open_sink(
         from hrinet.io import nifti
 
         return nifti.NiftiSink(
-            temporary, geometry=geometry, dtype=dtype, info=info, compress=suffix == ".nii.gz"
+            temporary,
+            geometry=geometry,
+            dtype=dtype,
+            info=info,
+            compress=suffix == ".nii.gz",
+            subject=subject,
         )
     if suffix == ".nrrd":
         from hrinet.io import nrrd
 
-        return nrrd.NrrdSink(temporary, geometry=geometry, dtype=dtype, info=info)
+        return nrrd.NrrdSink(temporary, geometry=geometry, dtype=dtype, info=info, subject=subject)
     from hrinet.io import metaimage
 
-    return metaimage.MetaImageSink(temporary, geometry=geometry, dtype=dtype, info=info)
+    return metaimage.MetaImageSink(
+        temporary, geometry=geometry, dtype=dtype, info=info, subject=subject
+    )
 
 
 def stage(staging: Staging, path: Path) -> Path:
     """The temporary path for an output, a folder if it is one; see :class:`Staging`."""
     if is_folder(path):
-        return staging.folder(path, replaces=lambda inside: inside.suffix == ".dcm")
+        from hrinet.io.dicom.derive.made import is_made_file
+
+        return staging.folder(path, replaces=is_made_file)
     return staging.path(path)
 
 
@@ -228,17 +247,21 @@ def write(
         volume: uniform in its slice positions, but for DICOM.
         path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``; or a folder or ``.zip`` for a derived
             DICOM series, whose headers come from the scan that the volume was read from.
-        overwrite: whether existing files may be replaced.
+        overwrite: whether existing files may be replaced; those that the volume was read from
+            never are.
         dicom: how a DICOM series is written.
 
     Raises:
-        RequestError: if the format cannot hold the volume, or a file exists.
+        RequestError: if the format cannot hold the volume, or a file exists, or would be replaced
+            that the volume was read from.
         InputError: if the scan that a DICOM series needs cannot be read.
     """
-    from hrinet.io.sidecar import sidecar_path, write_sidecar
+    from hrinet.io.sidecar import own_sidecar, write_sidecar
 
     path = Path(path)
     suffix = check_writable(path, volume.geometry)
+    beside = own_sidecar(path)
+    refuse_inputs((path, beside), (volume.info.path, dicom.like if dicom else None))
     series = None
     if is_dicom_output(path):
         from hrinet.io.dicom.derive.plan import plan_volume
@@ -247,7 +270,7 @@ def write(
     elif dicom is not None and (chosen := dicom.chosen):
         raise RequestError(f"{path}: is no DICOM output, for which {chosen} is")
     with Staging(overwrite=overwrite) as staging:
-        sidecar = staging.path(sidecar_path(path))
+        sidecar = staging.path(beside)
         sink = open_sink(
             stage(staging, path),
             suffix=suffix,
@@ -256,6 +279,7 @@ def write(
             info=volume.info,
             series=series,
             name=path.stem,
+            subject=str(path),
             checks_originals=True,
         )
         with finishing(sink):

@@ -70,6 +70,7 @@ class MetaImageSink(RawSink):
         geometry: of all slices that will be written; uniform and not sheared.
         dtype: int16 or float32.
         info: of the source, for the order of the axes.
+        subject: see :class:`RawSink`.
 
     Raises:
         RunError: if the file cannot be written.
@@ -77,12 +78,18 @@ class MetaImageSink(RawSink):
     """
 
     def __init__(
-        self, temporary: Path, *, geometry: Geometry, dtype: np.dtype[Any], info: SourceInfo
+        self,
+        temporary: Path,
+        *,
+        geometry: Geometry,
+        dtype: np.dtype[Any],
+        info: SourceInfo,
+        subject: str = "",
     ) -> None:
         if geometry.tilt_deg > _MAX_SHEAR_DEG:
             raise GeometryError(
-                f"{temporary}: the slices are sheared by {geometry.tilt_deg:.2f} degrees, which "
-                "MetaImage cannot hold; write .nii, .nii.gz or .nrrd"
+                f"{subject or temporary}: the slices are sheared by {geometry.tilt_deg:.2f} "
+                "degrees, which MetaImage cannot hold; write .nii, .nii.gz or .nrrd"
             )
         affine = file_affine(geometry, info.file_axes)
         spacings = np.linalg.norm(affine[:3, :3], axis=0)
@@ -106,6 +113,7 @@ class MetaImageSink(RawSink):
             geometry=geometry,
             dtype=dtype,
             file_axes=info.file_axes,
+            subject=subject,
         )
 
 

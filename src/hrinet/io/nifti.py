@@ -106,6 +106,7 @@ class NiftiSink(RawSink):
         dtype: int16 or float32.
         info: of the source, for the order of the axes.
         compress: whether to gzip the file.
+        subject: see :class:`RawSink`.
 
     Raises:
         RunError: if the file cannot be written.
@@ -120,6 +121,7 @@ class NiftiSink(RawSink):
         dtype: np.dtype[Any],
         info: SourceInfo,
         compress: bool,
+        subject: str = "",
     ) -> None:
         shape = file_shape(geometry.shape, info.file_axes)
         affine = _RAS_TO_LPS @ file_affine(geometry, info.file_axes)
@@ -130,6 +132,7 @@ class NiftiSink(RawSink):
             dtype=dtype,
             file_axes=info.file_axes,
             compress=compress,
+            subject=subject,
         )
 
 

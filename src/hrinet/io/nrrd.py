@@ -92,6 +92,7 @@ class NrrdSink(RawSink):
         geometry: of all slices that will be written; uniform, sheared or not.
         dtype: int16 or float32.
         info: of the source, for the order of the axes.
+        subject: see :class:`RawSink`.
 
     Raises:
         RunError: if the file cannot be written.
@@ -99,7 +100,13 @@ class NrrdSink(RawSink):
     """
 
     def __init__(
-        self, temporary: Path, *, geometry: Geometry, dtype: np.dtype[Any], info: SourceInfo
+        self,
+        temporary: Path,
+        *,
+        geometry: Geometry,
+        dtype: np.dtype[Any],
+        info: SourceInfo,
+        subject: str = "",
     ) -> None:
         affine = file_affine(geometry, info.file_axes)
         columns, rows, slices = reversed(file_shape(geometry.shape, info.file_axes))
@@ -122,6 +129,7 @@ class NrrdSink(RawSink):
             geometry=geometry,
             dtype=dtype,
             file_axes=info.file_axes,
+            subject=subject,
         )
 
 

@@ -332,6 +332,11 @@ class RawSource:
         return self._dtype
 
     @property
+    def data_path(self) -> Path:
+        """The file that holds the voxels."""
+        return self._layout.path
+
+    @property
     def is_sequential(self) -> bool:
         """Whether going back in the file means inflating it again from its beginning."""
         return self._slabs.is_sequential

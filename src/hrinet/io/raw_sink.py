@@ -27,6 +27,7 @@ class RawSink:
         dtype: int16 or float32.
         file_axes: see :attr:`hrinet.volume.SourceInfo.file_axes`.
         compress: whether to gzip the file.
+        subject: what to call the file in messages; by default its temporary path.
 
     Raises:
         RunError: if the file cannot be written, or there is no memory for a volume to be held.
@@ -41,11 +42,12 @@ class RawSink:
         dtype: np.dtype[Any],
         file_axes: FileAxes,
         compress: bool = False,
+        subject: str = "",
     ) -> None:
         self._slice_shape = geometry.shape[1:]
         self._count = len(geometry)
         self._written = 0
-        self._path = temporary
+        self._subject = subject or str(temporary)
         self._dtype = np.dtype(dtype)
         self._stored = self._dtype.newbyteorder("<")
         self._held: NDArray[Any] | None = None
@@ -54,7 +56,7 @@ class RawSink:
             try:
                 self._held = np.empty(shape, self._stored)
             except MemoryError as error:
-                raise RunError(f"{temporary}: no memory to reorder {shape} voxels") from error
+                raise RunError(f"{self._subject}: no memory to reorder {shape} voxels") from error
             self._slices = self._held.transpose(file_axes)
         try:
             self._file: BinaryIO = open_gzip_writer(temporary) if compress else temporary.open("wb")
@@ -71,11 +73,11 @@ class RawSink:
         """
         if values.shape != self._slice_shape or values.dtype != self._dtype:
             raise RunError(
-                f"{self._path}: got a slice of {values.shape} {values.dtype}, expected "
+                f"{self._subject}: got a slice of {values.shape} {values.dtype}, expected "
                 f"{self._slice_shape} {self._dtype}"
             )
         if self._written >= self._count:
-            raise RunError(f"{self._path}: got more slices than the announced {self._count}")
+            raise RunError(f"{self._subject}: got more slices than the announced {self._count}")
         if self._held is not None:
             self._slices[self._written] = values
         else:
@@ -89,7 +91,7 @@ class RawSink:
             RunError: if slices are missing or the disk is full.
         """
         if self._written != self._count:
-            raise RunError(f"{self._path}: got {self._written} slices, expected {self._count}")
+            raise RunError(f"{self._subject}: got {self._written} slices, expected {self._count}")
         if self._held is not None:
             for slab in self._held:
                 self._put_array(slab)
@@ -115,4 +117,4 @@ class RawSink:
             raise self._failed(error) from error
 
     def _failed(self, error: OSError) -> RunError:
-        return RunError(f"{self._path}: cannot be written: {error.strerror or error}")
+        return RunError(f"{self._subject}: cannot be written: {error.strerror or error}")

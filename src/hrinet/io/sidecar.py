@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hrinet
-from hrinet.errors import InputError
+from hrinet.errors import InputError, RequestError
 from hrinet.geometry import Geometry
 from hrinet.volume import Provenance, SourceInfo
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from hrinet.io.dicom.derive.series import DerivedSeries, DerivedSlice
 
 SCHEMA_VERSION = 1
+
+_PREFIX = "hrinet-"
+"""Of the schemas of all sidecars: volumes and projections."""
 
 NOTICE = "Synthetic slices are computed from their neighbours, not measured. Not for diagnosis."
 
@@ -29,6 +32,68 @@ def sidecar_path(output: Path) -> Path:
     """
     stem, _ = _parts(output)
     return output.with_name(f"{stem}.json")
+
+
+def own_sidecar(output: Path, *, together: Iterable[Path] = ()) -> Path:
+    """Where the sidecar of an output goes, unless the file there is somebody else's.
+
+    Outputs that differ in their suffix alone share a place, and other programs put a ``.json``
+    beside a volume, too.
+
+    Args:
+        output: what will be written.
+        together: other outputs of the same run, which may be described in the same file.
+
+    Raises:
+        RequestError: if the file there describes another output that exists, or is no sidecar of
+            this program.
+    """
+    from hrinet.io.formats import VOLUME_SUFFIXES
+
+    path = sidecar_path(output)
+    if not path.exists():
+        return path
+    owners = _owners(path)
+    if owners is None:
+        raise RequestError(
+            f"{path}: is no sidecar of HRINet and would be lost if that of {output.name} took its "
+            "place; choose another name"
+        )
+    ours = {output.name, *(one.name for one in together)}
+    if not any(path.with_name(name).exists() for name in owners):
+        # What it describes is gone, or has been unpacked.
+        owners |= {f"{path.stem}{suffix}" for suffix in VOLUME_SUFFIXES}
+    others = sorted(name for name in owners - ours if path.with_name(name).exists())
+    if others:
+        raise RequestError(f"{path}: is the sidecar of {others[0]}; choose another name")
+    return path
+
+
+def refuse_sidecars(outputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that would replace a sidecar and are none.
+
+    Raises:
+        RequestError: naming the first such output.
+    """
+    for path in outputs:
+        owners = _owners(path) if path is not None and path.is_file() else None
+        if owners:
+            raise RequestError(
+                f"{path}: is the sidecar of {sorted(owners)[0]}; choose another name"
+            )
+
+
+def _owners(path: Path) -> set[str] | None:
+    """Names of the outputs that a file describes, or None if it is no sidecar of this program."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        if not str(content["schema"]).startswith(_PREFIX):
+            return None
+        names = content["outputs"] if "outputs" in content else [content["output"]]
+        # Every output of several has a sidecar of its own, and all of them name all outputs.
+        return {str(name) for name in names if sidecar_path(Path(str(name))).name == path.name}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def half_width_path(expected_error: Path) -> Path:
@@ -179,7 +244,10 @@ def write_sidecar(
     slices = content.pop("slices")
     head = json.dumps(content, indent=2, ensure_ascii=False)[:-2]
     rows = ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in slices)
-    path.write_text(f'{head},\n  "slices": [\n{rows}\n  ]\n}}\n', encoding="utf-8")
+    # A name that is no UTF-8 holds surrogates: as \udcxx they are valid JSON, and come back so.
+    path.write_text(
+        f'{head},\n  "slices": [\n{rows}\n  ]\n}}\n', encoding="utf-8", errors="backslashreplace"
+    )
 
 
 def read_sidecar(output: Path) -> dict[str, Any]:
@@ -208,3 +276,42 @@ def read_kinds(output: Path) -> tuple[str, ...]:
         return tuple(str(entry["kind"]) for entry in read_sidecar(output)["slices"])
     except (KeyError, TypeError) as error:
         raise InputError(f"{sidecar_path(output)}: is not a readable HRINet sidecar") from error
+
+
+def known_provenance(path: Path, geometry: Geometry) -> tuple[Provenance, ...] | None:
+    """What the sidecar beside a volume file tells of its slices.
+
+    Args:
+        path: of the volume.
+        geometry: of the volume as it was read.
+
+    Returns:
+        One record a slice, whose indices count the slices of the scan that the volume was made
+        from; None if there is no sidecar, or it describes another file.
+    """
+    try:
+        content = read_sidecar(path)
+        size = tuple(content["geometry"][name] for name in ("slices", "rows", "columns"))
+        entries = content["slices"]
+        # The file may have been renamed or converted, unless the one that is named is there, too.
+        is_other = content["output"] != path.name and path.with_name(content["output"]).exists()
+        if is_other or size != geometry.shape or len(entries) != len(geometry):
+            return None
+        return tuple(map(_provenance, entries))
+    except (InputError, LookupError, TypeError, ValueError):
+        return None
+
+
+def _provenance(entry: Mapping[str, Any]) -> Provenance:
+    is_original = entry["kind"] == "original"
+    neighbours = None if is_original else entry["neighbours"]
+    return Provenance(
+        source=entry["source"] if is_original else None,
+        source_id=entry["source_id"] if is_original else "",
+        method=None if is_original else entry["method"],
+        neighbours=(neighbours[0], neighbours[1]) if neighbours else None,
+        t=0.0 if is_original else entry["t"],
+        flag=entry.get("flag", ""),
+        expected_error_hu=entry.get("expected_error_hu"),
+        half_width_90_hu=entry.get("half_width_90_hu"),
+    )

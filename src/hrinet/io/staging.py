@@ -11,6 +11,8 @@ from types import TracebackType
 
 from hrinet.errors import RequestError, RunError
 
+_TO_REPLACE = "pass --overwrite (in Python overwrite=True) to replace it"
+
 
 class Staging:
     """A set of outputs that are written under temporary names and published together.
@@ -39,7 +41,7 @@ class Staging:
         if final.is_dir():
             raise RequestError(f"{final}: is a folder, expected a file name")
         if final.exists() and not self._overwrite:
-            raise RequestError(f"{final}: exists already; pass --overwrite to replace it")
+            raise RequestError(f"{final}: exists already; {_TO_REPLACE}")
         return self._stage(final, lambda temporary: temporary.touch(exist_ok=False))
 
     def folder(self, final: Path, *, replaces: Callable[[Path], bool]) -> Path:
@@ -60,15 +62,13 @@ class Staging:
             raise RequestError(f"{final}: is a link to a folder; give the folder itself")
         inside = sorted(final.iterdir()) if final.is_dir() else []
         foreign = [path for path in inside if not path.is_file() or not replaces(path)]
-        if foreign and self._overwrite:
+        if foreign:
             raise RequestError(
                 f"{final}: holds {foreign[0].name!r}, which is no part of such an output and would "
                 "be lost; choose another folder"
             )
         if inside and not self._overwrite:
-            raise RequestError(
-                f"{final}: exists already and is not empty; pass --overwrite to replace it"
-            )
+            raise RequestError(f"{final}: exists already and is not empty; {_TO_REPLACE}")
         return self._stage(final, Path.mkdir)
 
     def _check_new(self, final: Path) -> None:

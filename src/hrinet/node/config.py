@@ -16,8 +16,8 @@ from hrinet.node.work import ENTRY
 if TYPE_CHECKING:
     from hrinet.node.peers import DimsePeer, WebPeer
 
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)?")
+_BYTES = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d+)?)\s*(ms|s|min|m|h|d)?")
 _BYTE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SECOND_UNITS = {"ms": 1e-3, None: 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _MIN_PDU, _MAX_PDU = 4096, 1 << 20
@@ -166,7 +166,8 @@ def parse_http(text: str, *, is_loopback: Callable[[str], bool]) -> tuple[str, i
         RequestError: if it is none.
     """
     host, _, port = text.rpartition(":")
-    if not port.isdigit() or int(port) > 65535 or not is_loopback(host):
+    is_port = port.isascii() and port.isdecimal() and len(port) < 6 and int(port) < 65536
+    if not is_port or not is_loopback(host):
         raise RequestError(
             f"--http {text!r} is no loopback address with a port; expected one such as "
             "127.0.0.1:9112 (put a proxy in front to have it elsewhere)"

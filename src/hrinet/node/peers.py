@@ -24,7 +24,9 @@ OUR_TITLE = "HRINET"
 AUTHORIZATION = "HRINET_WEB_AUTHORIZATION"
 """Environment variable whose value becomes the Authorization header of DICOMweb requests."""
 
-_PEER = re.compile(r"(?P<title>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@\[\]]+):(?P<port>\d+)")
+_PEER = re.compile(
+    r"(?P<title>[^@]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:@\[\]]+):(?P<port>\d{1,5})"
+)
 _TIMEOUT_S = 30.0
 _BATCH_BYTES = 32 << 20
 _UNCOMPRESSED = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
@@ -289,13 +291,19 @@ def parse_url(text: str) -> WebPeer:
     Raises:
         RequestError: if it is no URL, or contains credentials.
     """
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RequestError(f"{text!r} is no http(s) URL")
-    if parts.username is not None or parts.password is not None:
+    if "@" in text.partition("://")[2].partition("/")[0]:
         raise RequestError(
             "credentials do not belong in a URL, where other users can see them; set the "
             f"environment variable {AUTHORIZATION} to the Authorization header instead"
+        )
+    try:
+        parts = urlsplit(text)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # Brackets that do not close, a port that is none.
+        is_url = False
+    if not is_url:
+        raise RequestError(
+            f"{text!r} is no http(s) URL; expected one such as http://127.0.0.1:8042/dicom-web"
         )
     return WebPeer(url=text.rstrip("/"))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hrinet.errors import RequestError, RunError
 from hrinet.node.config import NodeConfig
-from hrinet.node.names import is_uid, key_of
+from hrinet.node.names import is_uid, key_of, printable
 from hrinet.node.negotiation import CT_CLASSES, TRANSFER_SYNTAXES
 from hrinet.node.peers import DimsePeer, PeerDownError, PeerRefusedError, WebPeer
 from hrinet.node.web import Found, retrieve, search
@@ -142,7 +142,8 @@ def _find_web(source: WebPeer, query: Query) -> list[Found]:
 
 
 def _count(text: Any) -> int | None:
-    return int(str(text)) if str(text).isdigit() else None
+    # As in DICOM JSON: at most nine digits, and only those that int() takes.
+    return int(str(text)) if str(text).isdecimal() and len(str(text)) < 10 else None
 
 
 def _find(source: DimsePeer, query: Query) -> list[Found]:
@@ -185,8 +186,8 @@ def _find(source: DimsePeer, query: Query) -> list[Found]:
                 Found(
                     study=str(answer.get("StudyInstanceUID", "") or study),
                     series=str(answer.get("SeriesInstanceUID", "")),
-                    modality=str(answer.get("Modality", "")),
-                    description=str(answer.get("SeriesDescription", "")),
+                    modality=printable(str(answer.get("Modality", ""))),
+                    description=printable(str(answer.get("SeriesDescription", ""))),
                     instances=_count(answer.get("NumberOfSeriesRelatedInstances")),
                 )
                 for answer in ask("SERIES", keys)

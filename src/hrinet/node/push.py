@@ -14,8 +14,8 @@ def dicom_files(paths: list[Path]) -> list[Path]:
     """The DICOM files among paths and below folders, in the order of their names.
 
     Raises:
-        InputError: if a path does not exist, a file that was named is no DICOM file, or there
-            are none.
+        InputError: if a path does not exist, a file that was named is no DICOM file, one is
+            damaged, or there are none.
     """
     found = []
     for path in paths:
@@ -30,6 +30,8 @@ def dicom_files(paths: list[Path]) -> list[Path]:
             raise InputError(f"{path}: is no DICOM file (no DICM at byte {_MAGIC_AT})")
     if not found:
         raise InputError(f"{paths[0]}: contains no DICOM file")
+    for path in found:
+        _check(path)
     return found
 
 
@@ -43,6 +45,26 @@ def push(paths: list[Path], peer: Peer) -> int:
     files = dicom_files(paths)
     peer.send(files)
     return len(files)
+
+
+def _check(path: Path) -> None:
+    """Refuse what no peer could take, before anything is sent.
+
+    Raises:
+        InputError: if the header cannot be read, or does not say what the object is.
+    """
+    from pydicom import dcmread
+
+    try:
+        meta = dcmread(path, stop_before_pixels=True).file_meta
+        is_whole = bool(meta.get("MediaStorageSOPClassUID") and meta.get("TransferSyntaxUID"))
+    except Exception as error:  # Whatever its parser stumbles over.
+        raise InputError(f"{path}: is a damaged DICOM file; leave it out") from error
+    if not is_whole:
+        raise InputError(
+            f"{path}: is a damaged DICOM file (its meta information lacks the SOP class or the "
+            "transfer syntax); leave it out"
+        )
 
 
 def _is_dicom(path: Path) -> bool:

@@ -19,27 +19,41 @@ _OVERFLOW = 8
 """Connections beyond the limit that are answered with a rejection; more are closed."""
 
 
-class Receiver:
-    """Accepts associations until it is stopped.
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket.
 
     Args:
         host: address to bind.
         port: to listen on; 0 takes a free one.
+
+    Raises:
+        RequestError: if the address cannot be bound.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except UnicodeError as error:  # No name that could be looked up.
+        raise RequestError(f"cannot listen on {host!r}: is no address") from error
+    except OSError as error:
+        raise RequestError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+class Receiver:
+    """Accepts associations until it is stopped.
+
+    Args:
+        listener: see :func:`listen`; the receiver closes it.
         terms: what associations are offered.
         intake: where objects go.
         metrics: counted in.
         max_associations: at the same time.
         tls: wraps connections, or None.
-
-    Raises:
-        RequestError: if the address cannot be bound.
     """
 
     def __init__(
         self,
         *,
-        host: str,
-        port: int,
+        listener: socket.socket,
         terms: Terms,
         intake: Intake,
         metrics: Metrics,
@@ -55,13 +69,7 @@ class Receiver:
         self._open: dict[Association, socket.socket] = {}
         self._connections = 0
         self._stopping = threading.Event()
-        try:
-            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except OSError as error:
-            raise RequestError(
-                f"cannot listen on {host}:{port}: {error.strerror or error}"
-            ) from error
+        self._listener = listener
         self._thread = threading.Thread(target=self._accept, name="receiver", daemon=True)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -11,7 +12,10 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from hrinet.errors import InputError
+from hrinet.commands.parsing import parse_spacing
+from hrinet.errors import InputError, RequestError
+from hrinet.plan.plan import MAX_INTERVALS
+from hrinet.synthesize.registry import find_method
 
 Action = Literal["interpolate", "forward", "ignore"]
 
@@ -182,7 +186,35 @@ def _rule(path: Path, number: int, table: Mapping[str, Any]) -> Rule:
         )
     for key in ("modality", "image_type", "not_image_type"):
         values[key] = tuple(text.upper() for text in values.get(key, ()))
-    return Rule(**values)
+    rule = Rule(**values)
+    _check_work(where, rule)
+    return rule
+
+
+def _check_work(where: str, rule: Rule) -> None:
+    """Refuse what could not be worked with, before series wait for it.
+
+    Raises:
+        InputError: if method, spacing or factor is wrong.
+    """
+    try:
+        missing = find_method(rule.method).missing
+    except RequestError as error:
+        raise InputError(f"{where}: {error}") from error
+    if missing:
+        raise InputError(f"{where}: method {rule.method!r} {missing}")
+    try:
+        spacing = parse_spacing(rule.spacing)
+    except RequestError:
+        spacing = 0.0
+    if spacing != "iso" and not 0 < spacing < math.inf:
+        raise InputError(f"{where}: spacing is {rule.spacing!r}, expected 'iso' or a number of mm")
+    if rule.factor is None:
+        return
+    if rule.factor > MAX_INTERVALS:
+        raise InputError(f"{where}: factor is {rule.factor}, expected 1 to {MAX_INTERVALS}")
+    if spacing != "iso":
+        raise InputError(f"{where}: spacing and factor exclude each other; leave one of them out")
 
 
 def _value(where: str, key: str, kind: str, value: Any) -> Any:

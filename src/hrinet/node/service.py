@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from hrinet.errors import RequestError, RunError
+from hrinet.errors import RunError
 from hrinet.node.association import Terms
 from hrinet.node.committer import Committer
 from hrinet.node.config import NodeConfig
@@ -19,9 +18,10 @@ from hrinet.node.metrics import Labels, Metrics
 from hrinet.node.negotiation import CT_CLASSES
 from hrinet.node.peers import Peer, PeerDownError
 from hrinet.node.queue import Series
-from hrinet.node.receiver import Receiver
+from hrinet.node.receiver import Receiver, listen
 from hrinet.node.rules import Facts, Rule, choose, spacing_of, waiting
 from hrinet.node.store import Store
+from hrinet.node.tls import server_tls
 from hrinet.node.watch import WebWatch
 from hrinet.node.work import Result, Task, Worker
 
@@ -39,7 +39,8 @@ class Node:
         run: does tasks in place of a child process.
 
     Raises:
-        RequestError: if the store is in use or an address cannot be bound.
+        RequestError: if the store is in use, an address cannot be bound (the store is not made
+            then), or certificates cannot be used.
         InputError: if the queue is damaged.
     """
 
@@ -62,7 +63,13 @@ class Node:
         self._web: WebWatch | None = None
         self.metrics = Metrics()
         self.metrics.add("start_time_seconds", time.time())
-        self.store = Store(config.store, min_free_bytes=config.min_free_bytes)
+        tls = server_tls(config)
+        listener = listen(config.host, config.port)
+        try:
+            self.store = Store(config.store, min_free_bytes=config.min_free_bytes)
+        except BaseException:
+            listener.close()
+            raise
         try:
             cleaned = self.store.clean()
             if cleaned:
@@ -79,8 +86,7 @@ class Node:
                 ),
             )
             self._receiver = Receiver(
-                host=config.host,
-                port=config.port,
+                listener=listener,
                 terms=Terms(
                     title=config.title,
                     allowed=config.allowed,
@@ -92,7 +98,7 @@ class Node:
                 intake=intake,
                 metrics=self.metrics,
                 max_associations=config.max_associations,
-                tls=server_tls(config),
+                tls=tls,
             )
             if config.http is not None:
                 self._http = StatusServer(
@@ -111,6 +117,7 @@ class Node:
                     stopping=self._stopping,
                 )
         except BaseException:
+            listener.close()
             self.store.close()
             raise
 
@@ -349,39 +356,6 @@ class Node:
             if count:
                 LOG.info("removed %d series that were sent long ago", count)
         return False
-
-
-def server_tls(config: NodeConfig) -> ssl.SSLContext | None:
-    """The TLS of the listening socket, or None if no certificate is given.
-
-    Raises:
-        RequestError: if the files cannot be used.
-    """
-    if config.tls_cert is None:
-        if config.tls_key is not None:
-            raise RequestError("--tls-key needs --tls-cert")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    load_certificates(context, config)
-    if config.tls_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def load_certificates(context: ssl.SSLContext, config: NodeConfig) -> None:
-    """Load certificate, key and trusted certificates into a context.
-
-    Raises:
-        RequestError: if the files cannot be used.
-    """
-    try:
-        if config.tls_cert is not None:
-            context.load_cert_chain(config.tls_cert, config.tls_key)
-        if config.tls_ca is not None:
-            context.load_verify_locations(config.tls_ca)
-    except (OSError, ssl.SSLError) as error:
-        raise RequestError(f"--tls-cert, --tls-key, --tls-ca: cannot be used: {error}") from error
 
 
 def _early_facts(series: Series) -> Facts:

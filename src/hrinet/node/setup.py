@@ -25,6 +25,7 @@ from hrinet.node.http import is_loopback
 from hrinet.node.logs import LOG, log_to_stderr
 from hrinet.node.peers import DimsePeer, check_title, parse_peer, parse_url
 from hrinet.node.rules import DEFAULT_RULES, load_rules
+from hrinet.node.tls import load_certificates
 
 
 def make_config(
@@ -99,8 +100,6 @@ def make_config(
 
 
 def _with_peer_tls(config: NodeConfig) -> NodeConfig:
-    from hrinet.node.service import load_certificates
-
     if not isinstance(config.peer, DimsePeer):
         raise RequestError("--peer-tls is for --peer; a URL says https by itself")
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hrinet.node.names import printable
 from hrinet.node.peers import PeerDownError, PeerRefusedError, WebPeer, translated
 
 PAGE = 500
@@ -177,8 +178,8 @@ def _found(answer: Any, keys: Mapping[str, str]) -> Found:
     return Found(
         study=_value(answer, "0020000D") or keys.get("StudyInstanceUID", ""),
         series=_value(answer, "0020000E"),
-        modality=_value(answer, "00080060"),
-        description=_value(answer, "0008103E"),
+        modality=printable(_value(answer, "00080060")),
+        description=printable(_value(answer, "0008103E")),
         instances=int(count) if count.isdecimal() and len(count) < 10 else None,
         study_date=_value(answer, "00080020"),
     )

@@ -13,6 +13,9 @@ _MISSING_RATIO = 1.5
 _WHOLE_NUMBER_TOLERANCE = 0.1
 _MOST_NOTES = 4
 
+ONLY_MAX_GAP = "fill it all the same with --max-gap {wider}"
+"""A remedy where no part of the scan can be chosen."""
+
 
 @dataclass(frozen=True, slots=True)
 class GapLimits:
@@ -23,12 +26,14 @@ class GapLimits:
         flag_ratio: so is one wider than this many times the gaps around it.
         refuse_mm: a gap wider than this is refused.
         refuse_ratio: so is one wider than this many times the gaps around it.
+        remedy: what to do about a refused gap; ``{wider}`` is the limit, mm, that lets it pass.
     """
 
     flag_mm: float = 12.0
     flag_ratio: float = _MISSING_RATIO
     refuse_mm: float = 25.0
     refuse_ratio: float = 5.0
+    remedy: str = f"choose a part with --range, or {ONLY_MAX_GAP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +106,8 @@ def inspect_gaps(
         if gap > limits.refuse_mm or ratio > limits.refuse_ratio:
             refused.append(
                 f"the gap {where} is {gap:.4g} mm wide ({ratio:.2g} times those around it), the "
-                f"limit is {limits.refuse_mm:.4g} mm and {limits.refuse_ratio:.2g} times; choose a "
-                f"part with --range, or fill it all the same with --max-gap {int(gap) + 1}"
+                f"limit is {limits.refuse_mm:.4g} mm and {limits.refuse_ratio:.2g} times; "
+                + limits.remedy.format(wider=int(gap) + 1)
             )
     is_even = all(abs(gap - median) <= UNIFORM_TOLERANCE * median for gap in gaps)
     notes = list(flags.values())

@@ -47,7 +47,8 @@ class Request:
     """What the user asks for.
 
     Attributes:
-        spacing: ``"iso"``, or the wanted distance between slices, mm. Ignored with ``factor``.
+        spacing: ``"iso"``, or the wanted distance between slices, mm; only ``"iso"`` goes with
+            ``factor``.
         factor: number of intervals that a gap of median width is divided into, or None.
         grid: ``"originals"`` keeps every source slice, so that uneven gaps give an uneven result;
             ``"uniform"`` is one spacing throughout, on which uneven originals may not lie; None is
@@ -114,6 +115,7 @@ def make_plan(
     Raises:
         RequestError: if the request contradicts itself or the source, or a gap is too wide.
     """
+    check_request(request)
     start, stop = _checked_range(request, len(positions_mm))
     positions = [float(p) for p in positions_mm[start:stop]]
     target = _target_spacing(request, positions, pixel_spacing_mm)
@@ -152,6 +154,26 @@ def make_plan(
     )
 
 
+def check_request(request: Request) -> None:
+    """Refuse what is wrong with a request, whatever the source.
+
+    Raises:
+        RequestError: if a number is out of its range, or two contradict each other.
+    """
+    if request.factor is not None:
+        if not 1 <= request.factor <= MAX_INTERVALS:
+            raise RequestError(f"factor must be 1 to {MAX_INTERVALS}, got {request.factor}")
+        if request.spacing != "iso":
+            raise RequestError(
+                f"factor {request.factor} and spacing {request.spacing:.6g} mm contradict each "
+                "other; give one of them"
+            )
+        return
+    spacing = request.spacing
+    if spacing != "iso" and not (math.isfinite(spacing) and spacing > 0):
+        raise RequestError(f"spacing must be a positive number of mm or 'iso', got {spacing}")
+
+
 def _checked_range(request: Request, count: int) -> tuple[int, int]:
     stop = count if request.stop is None else request.stop
     if not 0 <= request.start < stop <= count:
@@ -167,12 +189,8 @@ def _target_spacing(
 ) -> float:
     median_gap = _median_gap(positions)
     if request.factor is not None:
-        if not 1 <= request.factor <= MAX_INTERVALS:
-            raise RequestError(f"factor must be 1 to {MAX_INTERVALS}, got {request.factor}")
         return median_gap / request.factor
     target = min(pixel_spacing_mm) if request.spacing == "iso" else float(request.spacing)
-    if not (math.isfinite(target) and target > 0):
-        raise RequestError(f"spacing must be a positive number of mm or 'iso', got {target}")
     if median_gap / target > MAX_INTERVALS:
         raise RequestError(
             f"a spacing of {target:.4g} mm would put {median_gap / target:.0f} slices into every "
@@ -225,11 +243,18 @@ def _uniform_grid(
     grid = uniform_positions(positions, spacing, tolerance_mm=tolerance)
     slices = _locate(positions, grid, min(tolerance, spacing / 4))
     kept = {s.left for s in slices if s.is_original}
+    filled = {s.left for s in slices if not s.is_original}
+    dropped = [k for k in range(len(positions)) if k not in kept]
     notes = []
-    if len(kept) < len(positions):
+    if dropped:
+        # Nothing of the output lies between their neighbours: nothing stands for them.
+        left_out = sum(k not in filled and k - 1 not in filled for k in dropped)
+        fates = [f"{left_out} {'is' if left_out == 1 else 'are'} left out"] if left_out else []
+        if left_out < len(dropped):
+            fates.append("the others are interpolated between")
         note = (
             f"{len(kept)} of {len(positions)} original slices lie on the uniform "
-            f"{spacing:.6g} mm grid and are kept exactly; the others are interpolated between"
+            f"{spacing:.6g} mm grid and are kept exactly; {', '.join(fates)}"
         )
         nearest = nearest_exact_spacing(positions, target, tolerance_mm=tolerance)
         if nearest is not None:

@@ -13,6 +13,19 @@ from hrinet.project.projector import UNITS
 from hrinet.project.shear import AIR_HU, NOTHING_HU
 from hrinet.volume import SliceSource
 
+_PASSING = {
+    False: {
+        "sums": "planes of voxels moved by whole voxels along the ray's main axis (Joseph 1982, as "
+        "a shear) and summed apart for every sixteenth of a voxel, quarters where they slide in "
+        "two directions; the sums are joined by a cubic spline, or by boxes where gaps are empty"
+    },
+    True: {
+        "extremes": "planes of voxels moved linearly between voxels along the ray's main axis "
+        "(Joseph 1982, as a shear)"
+    },
+}
+"""How rays pass voxels, for sums and for extremes."""
+
 
 def describe(
     source: SliceSource,
@@ -60,7 +73,7 @@ def describe(
             "rays": "parallel, in patient coordinates (LPS, mm)",
             "euler": "intrinsic z, x', y'' of LPS axes, degrees; (0, 0, 0) is coronal with rays "
             "from anterior to posterior, (90, 0, 0) sagittal seen from the patient's left",
-            "sums": "planes of voxels sheared linearly along the ray's main axis (Joseph 1982)",
+            **_PASSING[options.mode in ("maximum", "minimum")],
             "outside_hu": AIR_HU,
             "taken_for_air": f"voxels at {NOTHING_HU:g} HU or less, and padding",
             "mean_divides_by": "the integral of the weights over the ray from k = 0 to n",

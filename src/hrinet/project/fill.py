@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from hrinet.errors import RangeExceededError
 from hrinet.geometry import Geometry
 from hrinet.io.limits import DEFAULT_LIMITS
 from hrinet.job import Job, Options, gap_limits, prepare
+from hrinet.measured import measured
+from hrinet.plan.gaps import ONLY_MAX_GAP
 from hrinet.plan.plan import Request
 from hrinet.project.shear import AIR_HU
 from hrinet.synthesize.engine import synthesize
@@ -95,9 +97,10 @@ def _fill(
     array = np.empty(job.geometry.shape, source.dtype)
     slices = job.plan.slices
     has_gaps = job.plan.synthetic_count > 0
-    originals = len(slices) - job.plan.synthetic_count
+    known = measured(source)
+    originals = sum(known[planned.left] for planned in slices if planned.is_original)
     if fill == NONE and has_gaps:
-        originals = _leave_blank(job, array, progress)
+        originals = _leave_blank(job, array, known, progress)
     else:
         made = synthesize(job.source, slices, job.interpolator, threads=threads, out=array)
         for index, _ in enumerate(made):
@@ -118,8 +121,9 @@ def _fill(
 
 
 def _prepared(source: SliceSource, fill: str, max_gap_mm: float | None, threads: int | None) -> Job:
+    limits = replace(gap_limits(max_gap_mm), remedy=ONLY_MAX_GAP)
     options = Options(
-        request=Request(spacing="iso", limits=gap_limits(max_gap_mm)),
+        request=Request(spacing="iso", limits=limits),
         method="repeat" if fill == NONE else fill,
         threads=threads,
     )
@@ -136,8 +140,10 @@ def _straight(geometry: Geometry) -> Geometry:
     return replace(geometry, origins=ends[0] * (1 - fraction) + ends[1] * fraction)
 
 
-def _leave_blank(job: Job, array: VolumeArray, progress: Progress | None) -> int:
-    """Put originals at the nearest places; return at how many places there is one."""
+def _leave_blank(
+    job: Job, array: VolumeArray, known: Sequence[bool], progress: Progress | None
+) -> int:
+    """Put slices at the nearest places; return at how many places there is a measured one."""
     array.fill(AIR_HU)
     # The source may have been straightened; its positions along the normal stay.
     positions, wanted = job.geometry.positions_mm, job.source.geometry.positions_mm
@@ -146,4 +152,4 @@ def _leave_blank(job: Job, array: VolumeArray, progress: Progress | None) -> int
         array[place] = job.source.read_slice(index)
         if progress is not None:
             progress(index + 1, len(places))
-    return len(set(places.tolist()))
+    return len({int(place) for index, place in enumerate(places) if known[index]})

@@ -12,8 +12,9 @@ import numpy as np
 
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
+from hrinet.io.guard import refuse_inputs
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.io.sidecar import sidecar_path
+from hrinet.io.sidecar import own_sidecar
 from hrinet.io.staging import Staging
 from hrinet.project import files
 from hrinet.project.describe import describe
@@ -56,7 +57,7 @@ def project_file(
         command: the command line, for the JSON.
 
     Returns:
-        The JSON object.
+        The JSON object, with the whole paths of the outputs, of which the file has the names.
 
     Raises:
         InputError: if the input is damaged.
@@ -66,9 +67,10 @@ def project_file(
     started = time.perf_counter()
     suffixes = {path: files.output_suffix(path) for path in outputs}
     _check(suffixes, options)
+    sidecars = {own_sidecar(path, together=outputs): None for path in outputs}
+    refuse_inputs((*outputs, *sidecars), [input_path])
     source = open_scan(input_path, series=series, limits=limits)
     with Staging(overwrite=options.overwrite) as staging:
-        sidecars = {sidecar_path(path): None for path in outputs}
         staged = {path: staging.path(path) for path in (*sidecars, *outputs)}
         shown = _compute(source, options, progress)
         title = _title(options, shown)
@@ -79,7 +81,7 @@ def project_file(
         for path in sidecars:
             text = json.dumps(result, indent=2) + "\n"
             staged[path].write_text(text, encoding="utf-8")
-    return result
+    return result | {"outputs": [str(path) for path in outputs]}
 
 
 def _check(suffixes: dict[Path, str], options: Options) -> None:
@@ -98,7 +100,7 @@ def _check(suffixes: dict[Path, str], options: Options) -> None:
         raise RequestError("--compare shows one view with one weight; leave out the others")
     if not 0.1 <= options.frames_a_second <= 60:
         raise RequestError(f"--fps is {options.frames_a_second:g}, expected 0.1 to 60")
-    count = len(options.views) * len(options.weights) * (4 if options.compare else 1)
+    count = len(options.views) * len(options.weights) * len(_fills(options))
     for path, suffix in suffixes.items():
         is_raw = suffix == ".png" and (options.plain or options.bits == 16)
         if is_raw and count > 1:
@@ -123,8 +125,7 @@ def _check_window(options: Options) -> None:
 
 def _compute(source: SliceSource, options: Options, progress: Progress | None) -> list[Shown]:
     found: list[tuple[Projection, FillRecord]] = []
-    fills = [*COMPARED, options.fill] if options.compare else [options.fill]
-    for fill in dict.fromkeys(fills):
+    for fill in _fills(options):
         filled = fill_gaps(
             source,
             fill,
@@ -153,6 +154,11 @@ def _compute(source: SliceSource, options: Options, progress: Progress | None) -
         Shown(projection, fill, window)
         for (projection, fill), window in zip(found, _windows(found, options), strict=True)
     ]
+
+
+def _fills(options: Options) -> tuple[str, ...]:
+    """What fills the gaps, one after the other, each once."""
+    return tuple(dict.fromkeys([*COMPARED, options.fill])) if options.compare else (options.fill,)
 
 
 def _remember(asked: str, filled: Filled) -> FillRecord:

@@ -15,15 +15,20 @@ from hrinet.synthesize.engine import default_threads
 _PACKAGES = (
     "numpy",
     "opencv-python-headless",
+    "openvino",
     "pydicom",
     "pyjpegls",
+    "pylibjpeg",
     "pylibjpeg-openjpeg",
     "python-gdcm",
     "nibabel",
     "pynrrd",
     "isal",
     "pillow",
+    "typer",
+    "rich",
 )
+"""What the default installation consists of, by the names of the distributions."""
 
 _SYNTAXES = {
     "RLE": "1.2.840.10008.1.2.5",
@@ -43,8 +48,8 @@ def examine() -> dict[str, Any]:
     """Versions, decoders, cores, memory, methods, and seconds a slice of those installed.
 
     Returns:
-        A JSON object; ``methods`` tells what each of them lacks, ``healthy`` is False if a package
-        or decoder of the default installation is missing.
+        A JSON object; ``methods`` tells what each of them lacks, ``healthy`` is False if a package,
+        decoder or method of the default installation is missing.
     """
     from hrinet.synthesize.registry import METHODS
 
@@ -60,7 +65,10 @@ def examine() -> dict[str, Any]:
         "decoders": decoders,
         "methods": {method.name: method.missing for method in METHODS},
         "seconds_a_slice": _speed(),
-        "healthy": all(packages.values()) and all(decoders.values()),
+        "healthy": all(packages.values())
+        and all(decoders.values())
+        # A package may be there by name and lack its module.
+        and not any(method.missing for method in METHODS if not method.extra),
     }
 
 

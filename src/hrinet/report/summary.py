@@ -9,6 +9,8 @@ from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.job import Job, Options, caution_notes, prepare
+from hrinet.measured import refuse_synthetic
+from hrinet.plan.plan import check_request
 from hrinet.synthesize.engine import default_threads, gaps_at_once, slices_in_memory
 from hrinet.synthesize.registry import find_method
 from hrinet.volume import SliceSource
@@ -40,9 +42,13 @@ def summarize(
 
     Raises:
         InputError: if there is no volume to describe.
+        RequestError: if the options are wrong for any input.
     """
+    find_method(options.method, weights=options.weights)
+    check_request(options.request)
     source = open_scan(path, series=series, limits=limits)
     try:
+        refuse_synthetic(source)
         job = prepare(source, options, needs_uniform=True)
         would_do = _forecast(job)
     except RequestError as error:

@@ -29,7 +29,7 @@ def describe_result(result: Mapping[str, Any]) -> str:
         f"{plan['synthetic']} synthetic by {result['method']} "
         f"({seconds:.1f} s, {plan['synthetic'] / max(seconds, 1e-9):.0f} slices/s)",
     ]
-    if plan["synthetic"] == 0:
+    if plan["synthetic"] == 0 and not plan["dropped_originals"]:
         lines.append(
             "Nothing to fill: the slices are already as near as asked for; see --spacing and "
             "--factor."

@@ -67,8 +67,20 @@ def check_mesh_path(path: Path, *, structures: int = 1) -> str:
             f"{path}: {suffix} holds one structure, {structures} were asked for; choose "
             f"{' or '.join(_SEVERAL)}"
         )
+    if suffix != ".glb" and not _is_utf8(path):
+        raise RequestError(
+            f"{path}: the path is no UTF-8 text, as VTK needs it; choose another one, or .glb"
+        )
     require("vtkmodules", *(["trimesh"] if suffix == ".glb" else []))
     return suffix
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # Bytes of a name that are no UTF-8 are surrogates in Python.
+        return False
+    return True
 
 
 def write_meshes(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
-from hrinet.job import Options, prepare
+from hrinet.job import Options, gap_limits, prepare
+from hrinet.plan.gaps import ONLY_MAX_GAP
 from hrinet.plan.plan import Request
 from hrinet.synthesize.engine import synthesize
 from hrinet.volume import Volume
@@ -19,6 +21,7 @@ def filled_to_isotropic(
     volume: Volume,
     *,
     method: str,
+    max_gap_mm: float | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> tuple[Volume, str, tuple[str, ...]]:
@@ -27,6 +30,7 @@ def filled_to_isotropic(
     Args:
         volume: the scan; every slice is kept, uneven gaps stay where they are.
         method: a method's name, or ``auto``.
+        max_gap_mm: see :func:`hrinet.pipeline.interpolate`.
         threads: by default all cores.
         progress: called after every slice.
 
@@ -36,7 +40,8 @@ def filled_to_isotropic(
     Raises:
         RequestError: if a gap is too wide to be filled, or there is no such method.
     """
-    request = Request(grid="originals")
+    limits = replace(gap_limits(max_gap_mm), remedy=ONLY_MAX_GAP)
+    request = Request(grid="originals", limits=limits)
     job = prepare(volume, Options(request=request, method=method, threads=threads))
     array = np.empty(job.geometry.shape, volume.dtype)
     slices = synthesize(job.source, job.plan.slices, job.interpolator, threads=threads, out=array)
@@ -50,4 +55,6 @@ def filled_to_isotropic(
         padding_hu=volume.padding_hu,
         info=volume.info,
     )
-    return filled, job.interpolator.name, job.notes
+    # A mesh has no axes that could be sheared, and there is no such option.
+    notes = tuple(note for note in job.notes if "--untilt" not in note)
+    return filled, job.interpolator.name, notes

@@ -11,7 +11,9 @@ from typing import Any
 
 from hrinet.errors import RequestError
 from hrinet.io.formats import read
+from hrinet.io.guard import refuse_inputs
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
+from hrinet.io.sidecar import refuse_sidecars
 from hrinet.io.staging import Staging
 from hrinet.surface.compare import Panel, draw_comparison
 from hrinet.surface.extract import Shaping, Surface, extract_surface
@@ -51,6 +53,7 @@ class Options:
     Attributes:
         structures: what to draw surfaces around.
         fill: the method that fills the gaps first, or :data:`NO_FILL`.
+        max_gap_mm: see :func:`hrinet.pipeline.interpolate`.
         coordinates: of the mesh file.
         shaping: what else is done to the surfaces.
         threads: cores to use; by default all.
@@ -58,6 +61,7 @@ class Options:
 
     structures: Sequence[Structure] = (BONE,)
     fill: str = AUTO
+    max_gap_mm: float | None = None
     coordinates: Coordinates = "lps"
     shaping: Shaping = field(default_factory=Shaping)
     threads: int | None = None
@@ -95,6 +99,9 @@ def surface_file(
     started = time.perf_counter()
     suffix = check_mesh_path(outputs.mesh, structures=len(options.structures))
     _check(outputs, options)
+    files = (outputs.mesh, outputs.compare, outputs.report)
+    refuse_inputs([path for path in files if path], [input_path])
+    refuse_sidecars(files)
     with Staging(overwrite=outputs.overwrite) as staging:
         mesh_path = staging.path(outputs.mesh)
         compare_path = staging.path(outputs.compare) if outputs.compare else None
@@ -170,7 +177,11 @@ def _filled(
     if options.fill == NO_FILL or len(scan) < 2:
         return scan, NO_FILL, scan.info.notes
     return filled_to_isotropic(
-        scan, method=options.fill, threads=options.threads, progress=progress
+        scan,
+        method=options.fill,
+        max_gap_mm=options.max_gap_mm,
+        threads=options.threads,
+        progress=progress,
     )
 
 

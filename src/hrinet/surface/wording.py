@@ -18,7 +18,7 @@ def describe_surfaces(result: Mapping[str, Any]) -> str:
     for one in result["surfaces"]:
         closed = "closed" if one["is_closed"] else "not closed"
         lines.append(
-            f"  {one['structure']}: {one['triangles']} triangles, {closed}, "
+            f"  {_name(one)}: {one['triangles']} triangles, {closed}, "
             f"{one['volume_cm3']:.1f} cm3, {one['area_cm2']:.1f} cm2{_index(one)}"
         )
         moved = one["deviation_mm"]
@@ -30,9 +30,19 @@ def describe_surfaces(result: Mapping[str, Any]) -> str:
     lines += [f"  note: {note}" for note in result["notes"]]
     if result["compare"]:
         lines.append(f"  {result['compare']}: beside the slices as they are")
-        lines += [f"    {one['structure']}{_index(one)}" for one in result["unfilled"]]
+        lines += [f"    {_name(one)}{_index(one)}" for one in result["unfilled"]]
     lines.append(f"  {result['seconds']:.1f} s")
     return "\n".join(lines)
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    """``200:`` ends like a heading, so ranges are told in words."""
+    low, high = one["hu"]
+    if ":" not in one["structure"]:
+        return str(one["structure"])
+    if high is None:
+        return f"from {low:g} HU"
+    return f"to {high:g} HU" if low is None else f"{low:g} to {high:g} HU"
 
 
 def _index(one: Mapping[str, Any]) -> str:

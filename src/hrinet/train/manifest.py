@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from hrinet.errors import InputError, RequestError
 from hrinet.io.dicom.scan import DicomScan
 from hrinet.io.formats import open_scan, volume_suffix
+from hrinet.io.guard import refuse_inputs
 from hrinet.io.staging import Staging
 from hrinet.volume import SliceSource
 
@@ -315,9 +316,10 @@ def save_manifest(manifest: Manifest, path: str | Path, *, overwrite: bool = Fal
     """Write a manifest, with the paths made relative to where it lies.
 
     Raises:
-        RequestError: if the file exists or cannot be written.
+        RequestError: if the file exists, is one of the scans, or cannot be written.
     """
     path = Path(path)
+    refuse_inputs([path], [manifest.root / entry.path for entry in manifest.entries])
     moved = os.path.relpath(manifest.root, path.parent)
     listed: dict[str, Any] = {"schema": MANIFEST_SCHEMA}
     for kind in ("entries", "skipped"):

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hrinet.errors import InputError
+from hrinet.errors import InputError, RequestError
+from hrinet.io.dicom.derive.classic import number
 from hrinet.io.dicom.derive.headers import Headers, value_of
 from hrinet.io.dicom.derive.layout import usual_layout
 from hrinet.io.dicom.derive.uids import UID_ROOT, derived_uid
@@ -97,8 +98,11 @@ def verify(
         limits: bounds on both inputs.
 
     Raises:
+        RequestError: if ``series`` is given without ``source``.
         InputError: if either cannot be read, or the first is no DICOM series.
     """
+    if series is not None and source is None:
+        raise RequestError("--series chooses among the series of --source; pass --source as well")
     path = Path(path)
     scan = open_scan(path, limits=limits)
     if not isinstance(scan, DicomScan):
@@ -213,9 +217,13 @@ def _spacing(case: _Case) -> Check:
     problems = []
     stated: set[float] = set()
     for image in case.images:
-        value = value_of(image.header, "SpacingBetweenSlices")
-        if value is not None:
-            stated.add(float(str(value)))
+        if value_of(image.header, "SpacingBetweenSlices") is None:
+            continue
+        value = number(image.header, "SpacingBetweenSlices")
+        if value is None:
+            problems.append(f"{image.name}: Spacing Between Slices is no number")
+        else:
+            stated.add(value)
     if len(geometry) > 1 and stated:
         spacing = float(np.mean(geometry.gaps_mm))
         problems += [

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
+from hrinet.io.dicom.derive.classic import number
 from hrinet.io.dicom.derive.headers import Headers, value_of
 from hrinet.io.dicom.frames import Frame
 from hrinet.io.dicom.scan import DicomScan
@@ -22,7 +23,7 @@ class DerivedImage:
     Attributes:
         frame: as the reader found it.
         name: file, and frame if it is one of many, for messages.
-        number: Instance Number, or place in the stack.
+        number: Instance Number, or place in the stack; 0 if there is none.
         image_type: Image Type, or Frame Type.
         references: SOP Instance UIDs of its source images, with ``#frame`` where a frame is meant.
         derivation_codes: code values of Derivation Code Sequence.
@@ -60,11 +61,11 @@ def read_images(scan: DicomScan) -> list[DerivedImage]:
 def _image(frame: Frame, header: Dataset) -> DerivedImage:
     kind = value_of(header, "FrameType") or value_of(header, "ImageType") or ()
     many = frame.pixels.frames > 1
-    number = value_of(header, "InStackPositionNumber" if many else "InstanceNumber")
+    counted = number(header, "InStackPositionNumber" if many else "InstanceNumber")
     return DerivedImage(
         frame=frame,
         name=f"{frame.file.name} frame {frame.index + 1}" if many else frame.file.name,
-        number=int(str(number)) if number is not None else 0,
+        number=int(counted) if counted is not None else 0,
         image_type=(kind,) if isinstance(kind, str) else tuple(map(str, kind)),  # type: ignore[call-overload]
         references=tuple(map(_reference, _items(header, "SourceImageSequence"))),
         derivation_codes=tuple(

@@ -295,7 +295,7 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[DicomFile]:
     if len(entries) > limits.max_files:
         raise LimitError(f"{path}: holds {len(entries)} files, the limit is {limits.max_files}")
     for entry in sorted(entries, key=lambda entry: entry.filename):
-        name = f"{path.name}/{_printable(entry.filename)}"
+        name = f"{path.name}/{printable(entry.filename)}"
         parts = entry.filename.split("/")
         if any(part.startswith(".") and part not in (".", "..") for part in parts):
             continue
@@ -319,5 +319,6 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[DicomFile]:
         yield ZipEntry(archive, entry, name)
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
+    """A name without what no terminal shows and no UTF-8 holds."""
     return "".join(character if character.isprintable() else "?" for character in name)

@@ -86,8 +86,9 @@ def build_scan(
             f"{path}: all {candidate.doubles + 1} slices of series {candidate.uid or 'no UID'} lie "
             "at one position, expected ImagePositionPatient to advance along their normal"
         )
-    thicknesses = sorted({frame.thickness for frame in frames if frame.thickness is not None})
-    thickness = float(np.median(thicknesses)) if thicknesses else None
+    stated = [frame.thickness for frame in frames if frame.thickness is not None]
+    thickness = _usual(stated) if stated else None
+    thicknesses = sorted(set(stated))
     orientation = np.array(first.orientation).reshape(2, 3)
     orientation /= np.linalg.norm(orientation, axis=1, keepdims=True).clip(1e-12)
     geometry = Geometry(
@@ -126,6 +127,11 @@ def build_scan(
         others=tuple(others),
         limits=limits,
     )
+
+
+def _usual(values: Sequence[float]) -> float:
+    """The lower median: of an even number, too, a value that one of them has."""
+    return sorted(values)[(len(values) - 1) // 2]
 
 
 def _findings(

@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 import hrinet
-from hrinet.io.dicom.derive.series import MODEL_NAME, DerivedSeries, DerivedSlice, Quantity
+from hrinet.io.dicom.derive.made import MODEL_NAME
+from hrinet.io.dicom.derive.series import DerivedSeries, DerivedSlice, Quantity
 from hrinet.io.dicom.derive.uncertainty import IMAGE_TYPES, MEANINGS
 from hrinet.io.dicom.frames import Frame
 from hrinet.io.sidecar import NOTICE

@@ -23,7 +23,7 @@ def generated_header(info: SourceInfo, geometry: Geometry) -> Dataset:
         geometry: of the input.
     """
     key = [
-        info.path.replace("\\", "/").rpartition("/")[2],
+        file_name(info),
         geometry.shape,
         geometry.origins[0].round(4).tolist(),
         geometry.step.round(6).tolist(),
@@ -41,3 +41,8 @@ def generated_header(info: SourceInfo, geometry: Geometry) -> Dataset:
     header.Manufacturer = "HRINet developers"
     header.ManufacturerModelName = "HRINet"
     return header
+
+
+def file_name(info: SourceInfo) -> str:
+    """The name of an input without its folder, the same on every system."""
+    return info.path.replace("\\", "/").rpartition("/")[2]

@@ -8,15 +8,14 @@ from typing import Literal, get_args
 
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as Items
 
 import hrinet
 from hrinet.errors import RequestError
 from hrinet.geometry import Geometry
-from hrinet.io.dicom.derive.generated import generated_header
-from hrinet.io.dicom.derive.headers import Headers, value_of
+from hrinet.io.dicom.derive.generated import file_name, generated_header
 from hrinet.io.dicom.derive.layout import Layout, usual_layout
 from hrinet.io.dicom.derive.like import match_slices
+from hrinet.io.dicom.derive.made import ENHANCED_NAME, refuse_made
 from hrinet.io.dicom.derive.uids import derived_uid
 from hrinet.io.dicom.frames import Frame
 from hrinet.io.dicom.scan import DicomScan
@@ -24,11 +23,6 @@ from hrinet.io.dicom_options import DicomOptions
 from hrinet.io.limits import Limits
 from hrinet.types import Float64Array
 from hrinet.volume import Provenance, SliceSource, WrappedSource
-
-MODEL_NAME = "HRINet"
-"""Manufacturer's Model Name of this program in Contributing Equipment Sequence."""
-
-ENHANCED_NAME = "enhanced.dcm"
 
 _SERIES_NUMBER_OFFSET = 1000
 
@@ -201,7 +195,7 @@ def plan_series(
             "quantity": quantity,
             "source": [frame.source_id if frame else "" for frame in images],
             "series": scan.info.series_uid if scan else _name_of(template),
-            "file": "" if scan else source.info.path.rpartition("/")[2],
+            "file": "" if scan else file_name(source.info),
             "version": hrinet.__version__,
             "recipe": [recipe.method, recipe.sha256, list(recipe.settings), recipe.is_moved],
             "slices": [[one.source, one.neighbours, round(one.t, 9)] for one in provenance],
@@ -260,13 +254,7 @@ def check_source(scan: DicomScan) -> None:
         raise RequestError(
             f"{scan.info.path}: is a localizer, from which no series of slices can be derived"
         )
-    equipment = value_of(Headers(limits=scan.limits).of(first), "ContributingEquipmentSequence")
-    items = equipment if isinstance(equipment, Items) else ()
-    if any(value_of(item, "ManufacturerModelName") == MODEL_NAME for item in items):
-        raise RequestError(
-            f"{scan.info.path}: is a series that HRINet made and holds synthetic slices, which "
-            "would pass for originals; derive from its source instead"
-        )
+    refuse_made(scan)
 
 
 def exact_origins(source: Geometry, provenance: Sequence[Provenance]) -> Float64Array:

@@ -17,8 +17,10 @@ from hrinet.io.dicom.derive.classic import (
 )
 from hrinet.io.dicom.derive.encode import file_bytes, set_pixels
 from hrinet.io.dicom.derive.headers import Headers
+from hrinet.io.dicom.derive.made import ENHANCED_NAME
 from hrinet.io.dicom.derive.pixels import Encoder
-from hrinet.io.dicom.derive.series import ENHANCED_NAME, DerivedSeries
+from hrinet.io.dicom.derive.series import DerivedSeries
+from hrinet.io.dicom.files import printable
 from hrinet.io.sink import VolumeSink
 from hrinet.types import SliceArray
 
@@ -81,7 +83,7 @@ class ZipContainer:
     """
 
     def __init__(self, path: Path, *, folder: str, is_compressed: bool) -> None:
-        self._folder = folder
+        self._folder = printable(folder)
         kind = zipfile.ZIP_STORED if is_compressed else zipfile.ZIP_DEFLATED
         self._zip = zipfile.ZipFile(path, "w", kind, compresslevel=None if is_compressed else 1)
 
