@@ -44,8 +44,8 @@ def test_the_card_tells_what_a_user_has_to_know(run, tmp_path):
     card = ship_weights.ship(run, target, licence="Apache-2.0")[-1].read_text()
     sha256 = hashlib.sha256(target.read_bytes()).hexdigest()
     for line in (
-        "| steps of stage 1 | 5000 of 5000 |",
-        "| steps of stage 2 | 1000 of 5000 |",
+        "| steps of stage 1 | 5000 of 5000; 500000 in the recipe |",
+        "| steps of stage 2 | 1000 of 5000; 500000 in the recipe |",
         "| window | -1024 to 3071 HU become 0 to 1 |",
         "| training size | 64 x 64 pixels |",
         "| one | CC BY 4.0 | 4 |",

@@ -210,7 +210,7 @@ def test_torch_gets_its_threads_back(method):
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize(("gaps", "each"), [(4, 1), (2, 2), (1, 3)])
+@pytest.mark.parametrize(("gaps", "each"), [(4, 1), (2, 1), (1, 3)])
 def test_cores_are_shared_between_gaps_and_threads(method, monkeypatch, gaps, each):
     seen = set()
     decode = method._network.decode

@@ -65,6 +65,7 @@ def model_card(description: Description, weights: Path) -> str:
     """What a user has to know about a set of weights, in Markdown."""
     values = description.values
     config = config_of(dict(values["config"]), subject=description.name)
+    recipe = load_config(config.name)
     first = min(description.steps, config.first_steps)
     second = description.steps - first
     low, high = values["window_hu"]
@@ -81,8 +82,10 @@ def model_card(description: Description, weights: Path) -> str:
             f"| stored as | {description.precision}, computed with as float32 |",
             f"| window | {low:g} to {high:g} HU become 0 to 1 |",
             f"| training size | {values['size']} x {values['size']} pixels |",
-            f"| steps of stage 1 | {first} of {config.first_steps} |",
-            f"| steps of stage 2 | {second} of {config.second_steps} |",
+            f"| steps of stage 1 | {first} of {config.first_steps}; {recipe.first_steps} in the "
+            "recipe |",
+            f"| steps of stage 2 | {second} of {config.second_steps}; {recipe.second_steps} in the "
+            "recipe |",
             *_beginning(values.get("started_from")),
             f"| other than in the recipe | {_other_settings(config)} |",
             f"| seed | {values['seed']} |",
