@@ -162,6 +162,7 @@ def test_a_volume_without_a_file_may_go_anywhere(home, thick):
     hrinet.write(thick, "o.nii", overwrite=True)
     gone = replace(thick, info=SourceInfo(path="nothing/here.nii"))
     hrinet.write(gone, "o.nii", overwrite=True)
+    assert (hrinet.read("o.nii").array == thick.array).all()
 
 
 def test_places_are_compared_not_names(home):
