@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,22 +75,54 @@ def by_model(volume: hrinet.Volume, path: Path) -> Iterator[np.ndarray]:
     import torch
 
     from hrinet.losses.supervised_loss import supervised_alphas
-    from hrinet.weights.generator import load_generator
 
-    trained = load_generator(path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = trained.network.to(device)
-    kept = volume.array[::INTERVALS]
-    if volume.padding_hu is not None:
-        kept = np.where(kept == volume.padding_hu, DEFAULT_WINDOW[0], kept)
-    given = torch.from_numpy(to_unit(kept, trained.window_hu))[:, None]  # (given, 1, row, column)
+    network, window, device = loaded(path)
+    given = as_input(volume, volume.array[::INTERVALS], window)  # (given, 1, row, column)
     step = GAPS_AT_ONCE.get(volume.array.shape[-1], 1)
     a = supervised_alphas(INTERVALS + 1).to(device)  # (5,)
     for start in range(0, len(given) - 1, step):
         ends = given[start : start + step + 1].to(device)  # (gap + 1, 1, row, column)
         with torch.inference_mode():
             made = network.interpolate(ends[:-1], ends[1:], a.expand(len(ends) - 1, -1))
-        yield from to_hu(made.flatten(0, 2).cpu().numpy(), trained.window_hu)
+        yield from to_hu(made.flatten(0, 2).cpu().numpy(), window)
+
+
+def by_own_code(volume: hrinet.Volume, path: Path) -> Iterator[np.ndarray]:
+    """The hidden slices, shown to the model after all, encoded and decoded, in order."""
+    import torch
+
+    network, window, device = loaded(path)
+    hidden = volume.array[[k for k in range(last_given(volume)) if k % INTERVALS]]
+    images = as_input(volume, hidden, window)
+    for part in torch.split(images, GAPS_AT_ONCE.get(volume.array.shape[-1], 1) * 4):
+        with torch.inference_mode():
+            made = network.reconstruct(part.to(device))
+        yield from to_hu(made.flatten(0, 1).cpu().numpy(), window)
+
+
+def loaded(path: Path) -> tuple[Any, tuple[float, float], Any]:
+    """Generator, window in HU, and the device that both are for."""
+    import torch
+
+    from hrinet.weights.generator import load_generator
+
+    trained = load_generator(path)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return trained.network.to(device), trained.window_hu, device
+
+
+def as_input(volume: hrinet.Volume, slices: np.ndarray, window: tuple[float, float]) -> Any:
+    """Shape (slice, 1, row, column), [0, 1]; padding is air."""
+    import torch
+
+    if volume.padding_hu is not None:
+        slices = np.where(slices == volume.padding_hu, DEFAULT_WINDOW[0], slices)
+    return torch.from_numpy(to_unit(slices, window))[:, None]
+
+
+def last_given(volume: hrinet.Volume) -> int:
+    """Index of the last slice that is given."""
+    return (len(volume) - 1) // INTERVALS * INTERVALS
 
 
 def gradient(image: np.ndarray) -> float:
@@ -114,8 +147,7 @@ def scores_of(image: np.ndarray, truth: np.ndarray) -> list[float]:
 
 def score(volume: hrinet.Volume, made: Iterator[np.ndarray]) -> list[float]:
     """Means over the hidden slices."""
-    last = (len(volume) - 1) // INTERVALS * INTERVALS
-    truth = [volume.array[k] for k in range(last) if k % INTERVALS]
+    truth = [volume.array[k] for k in range(last_given(volume)) if k % INTERVALS]
     with ThreadPoolExecutor() as pool:
         found = list(pool.map(scores_of, made, truth))
     if len(found) != len(truth):
@@ -181,6 +213,8 @@ def main() -> None:
     if not weights:
         parts += ["", "No trained weights of the family were given or ship with the package."]
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    coded: dict[str, dict[str, dict[str, list[float]]]] = {}
+    losses: list[list[str]] = []
     for name in arguments.series:
         volume = hrinet.read(ct(name))
         if arguments.slices:
@@ -212,6 +246,29 @@ def main() -> None:
                 "",
                 table(("method", *MEASURES), [line(m, v, rows["cubic"]) for m, v in rows.items()]),
             ]
+            codes = {model: score(shown, by_own_code(shown, weights[model])) for model in weights}
+            coded.setdefault(name, {})[str(size)] = codes
+            losses += [share(f"{name}, {size}", m, v, rows[m]) for m, v in codes.items()]
+    if losses:
+        parts += [
+            "",
+            "## What interpolation costs a model, and what its code costs",
+            "",
+            "The same hidden slices, shown to the model after all, encoded and decoded: what it "
+            "would make if the mixed code were that of the true slice. The difference is what "
+            "interpolating costs; the rest of its errors is those of its autoencoder.",
+            "",
+            table(
+                (
+                    "series, size, model",
+                    "PSNR of the code, dB",
+                    "PSNR interpolated, dB",
+                    "SSIM of the code",
+                    "SSIM interpolated",
+                ),
+                losses,
+            ),
+        ]
     publish("family", "\n".join(parts))
     facts = {
         "command": command,
@@ -219,6 +276,7 @@ def main() -> None:
         "measures": MEASURES,
         "weights": {name: identity(path) for name, path in weights.items()},
         "scores": found,
+        "scores_of_code": coded,
     }
     (RESULTS / "family.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
@@ -246,6 +304,17 @@ def line(method: str, values: list[float], cubic: list[float]) -> list[str]:
         f"{window:.2f} ({window - cubic[1]:+.2f})",
         f"{similarity:.4f}",
         f"{ratio:.3f}",
+    ]
+
+
+def share(where: str, model: str, code: list[float], made: list[float]) -> list[str]:
+    """A row of what interpolation costs."""
+    return [
+        f"{where}, {model}",
+        f"{code[0]:.2f}",
+        f"{made[0]:.2f} ({made[0] - code[0]:+.2f})",
+        f"{code[2]:.4f}",
+        f"{made[2]:.4f} ({made[2] - code[2]:+.4f})",
     ]
 
 

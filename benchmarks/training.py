@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hrinet.train.batches import Pairs
 from hrinet.train.config import TrainConfig, load_config
+from hrinet.train.freed_memory import freed_memory_kept
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 
 RECIPE = "hrinet-mse"
@@ -277,7 +278,8 @@ def main() -> None:
     if arguments.memory_of:
         if not torch.cuda.is_available():
             limit_memory()
-        memory_of(*arguments.memory_of)
+        with freed_memory_kept():
+            memory_of(*arguments.memory_of)
         return
     on = f"{torch.cuda.get_device_name()}, bf16" if torch.cuda.is_available() else "CPU, float32"
     where = (
@@ -287,7 +289,8 @@ def main() -> None:
     store = RESULTS / "training.json"
     parts: dict[str, str] = json.loads(store.read_text()) if store.exists() else {}
     if arguments.only != "memory":
-        parts["time"] = time_text(where, arguments.rounds)
+        with freed_memory_kept():  # as in training; the bare convolutions too
+            parts["time"] = time_text(where, arguments.rounds)
     if arguments.only != "time":
         parts["memory"] = memory_text(where)
     RESULTS.mkdir(exist_ok=True)

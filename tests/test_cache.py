@@ -168,6 +168,17 @@ def test_a_second_build_reuses_everything(tmp_path):
     assert identities(folder) == before
 
 
+def test_a_finished_cache_is_not_touched_so_that_several_trainings_may_begin_at_once(tmp_path):
+    manifest = write_scans(tmp_path / "scans")
+    folder = tmp_path / "cache"
+    build_cache(manifest, folder, size=16)
+    of_another_process = folder / ".index.json.0123abcd.tmp"
+    of_another_process.write_bytes(b"")
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
+    build_cache(manifest, folder, size=16)
+    assert before == {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.iterdir()}
+
+
 def test_what_changed_is_made_anew_and_the_rest_kept(tmp_path):
     manifest = write_scans(tmp_path / "scans")
     folder = tmp_path / "cache"

@@ -182,7 +182,8 @@ def build_cache(
     The index is written last, so a cache is either finished or not there. Killed at any time, the
     next call reuses the scans that were finished. Scans whose files, size or window have changed
     are made anew, and files that no entry needs any longer are removed. One process at a time may
-    build a folder; any number may read it.
+    build a folder; any number may read it, or find by this call that nothing has changed: then no
+    file is touched.
 
     Args:
         manifest: the scans.
@@ -210,7 +211,6 @@ def build_cache(
     skipped: list[Skipped] = []
     builder = _Builder(folder, size, (low, high), limits)
     with new_folder(folder):
-        _remove(folder, _LEFTOVER, keep=set())
         for number, entry in enumerate(entries, 1):
             try:
                 volumes.append(builder.volume(entry, manifest.root / entry.path))
@@ -231,10 +231,13 @@ def build_cache(
         "volumes": [asdict(volume) for volume in volumes],
         "skipped": [asdict(item) for item in skipped],
     }
-    with Staging(overwrite=True) as staging:
-        staging.path(folder / "index.json").write_text(json.dumps(index), "utf-8")
-    used = {volume.file for volume in volumes}
-    _remove(folder, _OWN_FILE, keep=used | {_record_name(name) for name in used})
+    text = json.dumps(index)
+    if _content(folder / "index.json") != text:
+        with Staging(overwrite=True) as staging:
+            staging.path(folder / "index.json").write_text(text, "utf-8")
+        used = {volume.file for volume in volumes}
+        _remove(folder, _LEFTOVER, keep=set())
+        _remove(folder, _OWN_FILE, keep=used | {_record_name(name) for name in used})
     return Cache.open(folder)
 
 
@@ -255,6 +258,7 @@ class _Builder:
                 volume
             )
         except (OSError, ValueError, KeyError, TypeError, InputError):
+            _remove(self.folder, _LEFTOVER, keep=set())  # a killed build's, that take room
             volume = self._make(entry, path, name)
         # Whose it is and what for is the manifest's to say, and may change without new pixels.
         return replace(volume, patient=entry.patient, split=entry.split)
@@ -385,6 +389,13 @@ def _restored(item: dict[str, Any]) -> CachedVolume:
 def _pair(values: Sequence[float]) -> tuple[float, float]:
     first, second = values
     return float(first), float(second)
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _record_name(array_name: str) -> str:

@@ -25,6 +25,7 @@ from hrinet.train.checkpoint import restore_snapshot, save_snapshot, take_snapsh
 from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json
 from hrinet.train.export import export_weights
 from hrinet.train.folders import make_folder, require_no_file
+from hrinet.train.freed_memory import freed_memory_kept
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
@@ -53,7 +54,7 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
     """
     fabric = _launch(config)
     try:
-        with _deterministic(config.deterministic):
+        with _deterministic(config.deterministic), freed_memory_kept():
             return _train(config, fabric, progress if fabric.is_global_zero else None)
     except HrinetError as error:
         if fabric.is_global_zero:

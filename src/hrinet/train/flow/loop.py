@@ -29,6 +29,7 @@ from hrinet.train.flow.objective import objective
 from hrinet.train.flow.samples import Batch, Samples
 from hrinet.train.flow.scans import load_scans
 from hrinet.train.folders import make_folder, require_no_file
+from hrinet.train.freed_memory import freed_memory_kept
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.processes import in_one_line
 from hrinet.train.resume import require_same_data, snapshot_to_resume
@@ -101,6 +102,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
         TrainingLog(folder, step=step, tensorboard=False) as log,
         Samples(scans, config, device=fabric.device, start=step) as samples,
         stopping(fabric, config.max_minutes) as stop,
+        freed_memory_kept(),
     ):
         del scans  # The samples have a copy.
         began = since = time.monotonic()
