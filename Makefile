@@ -8,13 +8,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 .PHONY: demo test lint types docs bench check clean
 
 demo: $(VENV)/.installed
-	@$(BIN)/hrinet demo
+	@$(BIN)/hrinet demo --overwrite
 
 # In two processes: one that went through all tests, and so held PyTorch, OpenVINO, VTK and every
 # decoder at the same time, has ended in a segmentation fault of native code.
+TESTS_FIRST := $(wildcard tests/test_[a-m]*.py)
+TESTS_SECOND := $(filter-out $(TESTS_FIRST),$(wildcard tests/test_*.py))
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --cov --cov-report= tests/test_[a-m]*.py
-	$(BIN)/python -m pytest --cov --cov-append --cov-report=term tests/test_[n-z]*.py
+	$(BIN)/python -m pytest --cov --cov-report= $(TESTS_FIRST)
+	$(BIN)/python -m pytest --cov --cov-append --cov-report=term $(TESTS_SECOND)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,10 +16,19 @@ import hrinet
 from conftest import make_geometry
 from dicom_builder import phantom, write_series
 from hrinet.errors import InputError, RequestError
-from hrinet.train import DEFAULT_WINDOW, from_stored, prepare_slice, to_hu, to_stored, to_unit
-from hrinet.train import cache as cache_module
-from hrinet.train.cache import Cache, build_cache
-from hrinet.train.manifest import Entry, Manifest, load_manifest, make_manifest, save_manifest
+from hrinet.train import (
+    DEFAULT_WINDOW,
+    caching,
+    from_stored,
+    prepare_slice,
+    to_hu,
+    to_stored,
+    to_unit,
+)
+from hrinet.train.cache import Cache
+from hrinet.train.caching import build_cache
+from hrinet.train.finding import make_manifest
+from hrinet.train.manifest import Entry, Manifest, load_manifest, save_manifest
 from real_data import ct
 
 
@@ -230,7 +239,7 @@ def test_only_the_splits_asked_for_are_read(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from hrinet.train import cache
+from hrinet.train import caching
 from hrinet.train.manifest import load_manifest
 calls = 0
 def dies(*args, **options):
@@ -239,9 +248,9 @@ def dies(*args, **options):
     if calls == 5 + 6 + 4:  # in the middle of the third scan
         os.kill(os.getpid(), signal.SIGKILL)
     return prepare(*args, **options)
-prepare, cache.prepare_slice = cache.prepare_slice, dies
-cache._CHUNK = 2  # so that a part of the third scan is on disk
-cache.build_cache(load_manifest(sys.argv[1]), sys.argv[2], size=8)
+prepare, caching.prepare_slice = caching.prepare_slice, dies
+caching._CHUNK = 2  # so that a part of the third scan is on disk
+caching.build_cache(load_manifest(sys.argv[1]), sys.argv[2], size=8)
 """
 
 
@@ -313,10 +322,10 @@ def test_the_same_pixels_in_two_splits_are_refused(tmp_path):
 
 
 def test_a_full_disk_is_a_run_error(tmp_path, monkeypatch):
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache_module, "_write_header", full)
+    monkeypatch.setattr(caching, "write_npy", full)
     with pytest.raises(hrinet.RunError, match="No space left"):
         build_cache(write_scans(tmp_path / "scans"), tmp_path / "cache", size=8)
     assert not (tmp_path / "cache").exists()
@@ -361,3 +370,49 @@ def test_a_real_scan(tmp_path):
     assert (scan.spacing_mm, scan.flagged_gaps) == (2.5, ())
     index = json.loads((tmp_path / "index.json").read_text())
     assert index["window"] == [-1024.0, 3071.0]
+
+
+@pytest.mark.parametrize("content", ['{"my": "index"}', "[]", "no json", '{"schema": "mine"}'])
+def test_the_index_of_something_else_is_not_replaced(tmp_path, content):
+    manifest = write_scans(tmp_path / "scans")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.json").write_text(content, "utf-8")
+    with pytest.raises(RequestError, match=r"site: holds an index\.json that is not of a cache"):
+        build_cache(manifest, tmp_path / "site", size=8)
+    assert (tmp_path / "site" / "index.json").read_text("utf-8") == content
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["index.json"]
+
+
+def test_a_damaged_index_of_a_cache_is_made_anew(tmp_path):
+    manifest = write_scans(tmp_path / "scans")
+    made = build_cache(manifest, tmp_path / "cache", size=8)
+    (tmp_path / "cache" / "index.json").write_text("{", "utf-8")
+    assert len(build_cache(manifest, tmp_path / "cache", size=8).volumes) == len(made.volumes)
+
+
+def test_a_scan_that_is_away_for_a_while_keeps_its_slices(tmp_path):
+    manifest = write_scans(tmp_path / "scans")
+    folder = tmp_path / "cache"
+    build_cache(manifest, folder, size=8)
+    before = identities(folder)
+    (tmp_path / "scans" / "p1.nii").rename(tmp_path / "away.nii")
+    without = build_cache(manifest, folder, size=8)
+    assert [item.path for item in without.skipped] == ["p1.nii"]
+    (tmp_path / "away.nii").rename(tmp_path / "scans" / "p1.nii")
+    assert len(build_cache(manifest, folder, size=8).volumes) == len(without.volumes) + 1
+    assert identities(folder) == before
+
+
+def test_a_volume_with_synthetic_slices_is_listed_and_not_learnt_from(tmp_path):
+    manifest = write_scans(tmp_path / "scans", count=2)
+    filled = hrinet.interpolate(
+        hrinet.read(tmp_path / "scans" / "p0.nii"), factor=2, method="linear"
+    )
+    hrinet.write(filled, tmp_path / "scans" / "filled.nii")
+    entry = Entry(path="filled.nii", patient="p9", split="train")  # as of an old manifest
+    made = build_cache(
+        replace(manifest, entries=(*manifest.entries, entry)), tmp_path / "cache", size=8
+    )
+    assert [volume.path for volume in made.volumes] == ["p0.nii", "p1.nii"]
+    assert [item.path for item in made.skipped] == ["filled.nii"]
+    assert "synthetic slices of HRINet" in made.skipped[0].reason

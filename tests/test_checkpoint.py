@@ -152,3 +152,8 @@ def test_killed_and_resumed_gives_the_same_bits(cache, tmp_path):
         for record in records:
             del record["steps_per_second"]  # the only thing that is not the same
     assert logs[0] == logs[1]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="xxx: cannot be read: File name too long"):
+        checkpoints(tmp_path / ("x" * 300))

@@ -241,10 +241,19 @@ def test_doctor_is_well():
     }
 
 
-def test_demo_runs_twice_and_shows_its_pictures(tmp_path):
-    for _ in range(2):
-        result = call("demo", "--output", tmp_path / "d", "--json")
-        assert result.returncode == 0, result.stderr
+def test_demo_shows_its_pictures_and_replaces_them_if_asked_to(tmp_path):
+    result = call("demo", "--output", tmp_path / "d", "--json")
+    assert result.returncode == 0, result.stderr
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
+    again = call("demo", "--output", tmp_path / "d", "--json")
+    assert again.returncode == 2
+    assert "d/thick.nii.gz: exists already; pass --overwrite" in again.stderr
+    assert written == {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
+    result = call("demo", "--output", tmp_path / "d", "--overwrite", "--json")
+    assert result.returncode == 0, result.stderr
+    later = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "d").iterdir()}
+    assert written.keys() == later.keys()
+    assert all(later[name] > before for name, before in written.items())
     content = json.loads(result.stdout)
     assert Path(content["preview"]).stat().st_size > 10_000
     errors = {name: row["psnr_db"] for name, row in content["methods"].items()}

@@ -1,6 +1,27 @@
 from __future__ import annotations
 
-from hrinet.demo.run import describe_demo
+import pytest
+
+from hrinet.demo.run import describe_demo, run_demo
+from hrinet.errors import RequestError
+
+NAMES = ("thick.nii.gz", "thick.json", "linear.nii.gz", "hrinet-flow.json", "preview.png")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_that_is_there_stays_and_nothing_is_written(tmp_path, name):
+    (tmp_path / name).write_bytes(b"of a user")
+    with pytest.raises(RequestError, match="exists already; pass --overwrite") as caught:
+        run_demo(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {name: b"of a user"}
+
+
+def test_the_demo_replaces_no_foreign_sidecar(tmp_path):
+    (tmp_path / "thick.json").write_text("{}")
+    with pytest.raises(RequestError, match=r"thick\.json"):
+        run_demo(tmp_path, overwrite=True)
+    assert (tmp_path / "thick.json").read_text() == "{}"
 
 
 def test_the_columns_of_the_table_stand_below_their_headings():

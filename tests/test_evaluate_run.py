@@ -13,6 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from typer.testing import CliRunner
 
 import hrinet
+from conftest import make_geometry
 from dicom_builder import write_series
 from hrinet.commands.app import app
 from hrinet.errors import InputError, RequestError
@@ -250,3 +251,14 @@ def test_names_and_numbers_of_the_command_line(scan: Path) -> None:
         run.subjects_of([scan, scan], names=["a"])
     with pytest.raises(RequestError, match="no-pictures-of"):
         run.subjects_of([scan], hidden=["b"])
+
+
+def test_a_report_never_replaces_the_sidecar_of_a_volume(tmp_path):
+    array = np.zeros((4, 8, 8), np.int16)
+    geometry = make_geometry(2.0 * np.arange(4), rows=8, columns=8)
+    scan = hrinet.Volume(array=array, geometry=geometry)
+    hrinet.write(hrinet.interpolate(scan, factor=2, method="linear"), tmp_path / "report.nii")
+    before = (tmp_path / "report.json").read_bytes()
+    with pytest.raises(RequestError, match=r"report\.json: is the sidecar of report\.nii"):
+        report.check(tmp_path, overwrite=True)
+    assert (tmp_path / "report.json").read_bytes() == before

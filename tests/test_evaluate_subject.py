@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hrinet
 from conftest import make_geometry
 from dicom_builder import phantom, write_series
 from hrinet.errors import InputError, RequestError
@@ -83,6 +84,17 @@ def test_two_slices_are_too_few(tmp_path: Path) -> None:
     write_series(tmp_path / "scan", phantom((2, 16, 16)))
     with pytest.raises(RequestError, match="has 2 slices"):
         load_subject(tmp_path / "scan", "")
+
+
+def test_synthetic_slices_are_no_truth(tmp_path: Path) -> None:
+    write_series(tmp_path / "scan", phantom((4, 16, 16)))
+    filled = hrinet.interpolate(hrinet.read(tmp_path / "scan"), factor=2, method="linear")
+    for name in ("filled.nii", "filled"):
+        hrinet.write(filled, tmp_path / name)
+        with pytest.raises(RequestError, match=f"{name}: .* would pass for originals; use its sou"):
+            load_subject(tmp_path / name, "")
+        for sidecar in tmp_path.glob("*.json"):
+            sidecar.unlink()
 
 
 def test_nearly_doubled_slices_are_left_out_and_told(tmp_path: Path) -> None:

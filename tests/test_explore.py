@@ -18,11 +18,14 @@ from hrinet.errors import InputError, RequestError  # noqa: E402
 from hrinet.explore.cases import CASES, parse_cases, require_torch_extra  # noqa: E402
 from hrinet.explore.run import Options, explore  # noqa: E402
 from hrinet.networks.family import ModelConfig, build  # noqa: E402
-from hrinet.train.cache import build_cache  # noqa: E402
+from hrinet.train.caching import build_cache  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
 from hrinet.train.manifest import Entry, Manifest  # noqa: E402
+from hrinet.weights import packaged_weights  # noqa: E402
 from hrinet.weights.files import save_weights  # noqa: E402
 from train_tools import make_cache, tiny  # noqa: E402
+
+FLOW = packaged_weights("hrinet-flow")
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,8 @@ def root(tmp_path_factory):
     """Scans ``a.nii``..., their ``cache``, and a finished ``run``."""
     folder = tmp_path_factory.mktemp("explore")
     train(tiny(make_cache(folder), folder / "run", strip_every=2))
+    (folder / "begun").mkdir()
+    (folder / "begun" / "log.jsonl").touch()
     return folder
 
 
@@ -110,15 +115,18 @@ def test_a_short_scan_has_what_it_is_enough_for(root, tmp_path, slices, missing)
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
-        ({"weights": "none.safetensors"}, InputError, "cannot be read"),
-        ({"weights": "cache"}, InputError, "weights.json: cannot be read"),
+        ({"weights": "none.safetensors"}, InputError, "does not exist; expected a .safetensors"),
+        ({"weights": "cache"}, InputError, r"holds no weights\.safetensors"),
+        ({"weights": "begun"}, InputError, "has written no weights yet"),
+        ({"weights": "run/weights.json"}, InputError, r"give .*run/weights\.safetensors"),
+        ({"weights": FLOW}, InputError, "are of hrinet-flow, not of the family"),
         ({"input": "none"}, InputError, "no such file"),
         ({"input": "run/strips"}, InputError, "no DICOM|not DICOM|no CT"),
         ({"folder": "a.nii"}, RequestError, "is a file, expected a folder"),
         ({"at": 12}, RequestError, "--slice is 12; the scan has slices 0 to 11"),
         ({"at": -1}, RequestError, "--slice is -1"),
         ({"seed": 2**63}, RequestError, "--seed is 9223372036854775808"),
-        ({"beside": ("none",)}, InputError, "cannot be read"),
+        ({"beside": ("none",)}, InputError, "does not exist"),
         ({"cases": ("progress",)}, RequestError, "needs that of a training"),
         ({"cases": ("grid",), "beside": ("run",)}, RequestError, "--cases leaves out"),
     ],

@@ -11,6 +11,7 @@ from hrinet.explore.features import (  # noqa: E402
     feature_maps,
     size_table,
 )
+from hrinet.explore.sheet import normalised  # noqa: E402
 from hrinet.networks.generator import Generator  # noqa: E402
 
 WINDOW = (-1024.0, 3071.0)
@@ -75,3 +76,23 @@ def test_the_pictures_show_the_pixels_of_small_maps():
     features = draw_features(maps, subtitle="x")
     assert len(features.rows) == 7
     assert features.rows[0][2] is None  # EN1 has 2 channels here, and no 8th
+
+
+def test_every_tile_stands_under_its_channel():
+    _, _, maps = maps_of("three", 64, width=8)
+    by_name = {one.name: one.values for one in maps}
+    sheet = draw_features(maps, subtitle="x")
+    heads = sheet.column_labels
+    assert heads[-1] == "DE1, the image"
+    for level, row in enumerate(sheet.rows, 1):
+        assert len(row) == len(heads)
+        for head, tile in zip(heads, row, strict=True):
+            side, _, channel = head.partition(" channel ")
+            values = by_name[f"{side}{level}" if channel else "DE1"]
+            number = int(channel or 1) - 1
+            if number >= len(values) or (not channel and level > 1):
+                assert tile is None
+            else:
+                np.testing.assert_array_equal(tile, normalised(values[number]))
+    assert sum(tile is not None for tile in sheet.rows[0]) == 4  # 3 of EN1, and the image
+    sheet.draw()

@@ -6,6 +6,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("skimage")
 
+import hrinet
+from conftest import make_geometry
+from hrinet.synthesize.registry import find_method
 from test_readme import load_tool
 
 fit_slice_trust = load_tool("fit_slice_trust")
@@ -32,3 +35,26 @@ def test_the_fit_finds_what_made_the_errors():
     np.testing.assert_allclose(found, weights, atol=0.02)
     for rows in series:
         assert fit_slice_trust.rank(rows, found) > 0.98 > fit_slice_trust.rank(rows, np.zeros(3))
+
+
+@pytest.mark.skipif(
+    not find_method("hrinet-flow").is_installed, reason="the weights of hrinet-flow are not here"
+)
+def test_padding_is_no_error_and_no_noise():
+    rows, columns = np.mgrid[:48, :64]
+    rng = np.random.default_rng(0)
+    positions = 2.5 * np.arange(9)
+    geometry = make_geometry(positions, rows=48, columns=64)
+    body = [100 * np.sin((rows + p) / 6) + 50 * np.cos((columns - p) / 5) for p in positions]
+    noisy = (np.stack(body) + rng.normal(0, 10, geometry.shape)).astype(np.int16)
+    found = {}
+    for value, padding in ((-2000, -2000.0), (-3000, -3000.0), (-1024, None)):
+        array = noisy.copy()
+        for index, slice_ in enumerate(array):
+            slice_[:, : 8 + index % 2 * (index + 1)] = value
+        volume = hrinet.Volume(array=array, geometry=geometry, padding_hu=padding)
+        found[value] = fit_slice_trust.slices_of(volume, 2)
+    np.testing.assert_array_equal(found[-2000], found[-3000])
+    np.testing.assert_allclose(found[-2000][:, :3], found[-1024][:, :3], rtol=1e-6)  # the signs
+    errors = np.exp(found[-2000][:, 4])
+    assert ((errors > 5) & (errors < 30)).all()  # of noise that cannot be known, not of edges

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ pytest.importorskip("safetensors")
 
 from hrinet.errors import InputError, RequestError  # noqa: E402
 from hrinet.synthesize.flow_openvino import OpenVinoEngine  # noqa: E402
-from hrinet.synthesize.flow_torch import TorchEngine  # noqa: E402
+from hrinet.synthesize.flow_torch import TorchEngine, _TorchRun  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.registry import Choices, build_interpolator, find_method  # noqa: E402
 from hrinet.synthesize.scene import VIEWS, scene_of  # noqa: E402
@@ -42,6 +45,29 @@ def test_both_engines_compute_the_same(view):
         assert one.shape == other.shape == (70, 91)
         np.testing.assert_allclose(one, other, atol=0.05)  # HU
         np.testing.assert_allclose(one_error, other_error, atol=1e-3)
+
+
+def test_two_scans_at_the_same_time_leave_tf32_as_it_was():
+    seen, both = [], threading.Barrier(2, timeout=1)
+
+    def encode(slices):
+        with suppress(threading.BrokenBarrierError):  # one waits in vain for the other
+            both.wait()
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return slices, slices
+
+    scene = scene_of(make_gap(moving(size=(32, 32))), knows_thickness=True)
+    runs = [_TorchRun(encode, None, torch.device("cpu")) for _ in range(2)]
+    was = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda run: list(run.iterate(scene, (), "f32")), runs))
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = was
+    assert seen == [False, False]
+    assert both.broken  # as only one was there at a time
 
 
 def test_the_method_runs_on_it_and_says_so():

@@ -50,6 +50,14 @@ def test_wide_gaps_are_flagged_and_wider_ones_refused():
         report.refuse(strict=False)
 
 
+def test_a_limit_in_mm_alone_is_named_alone():
+    limits = GapLimits(refuse_mm=8, refuse_ratio=float("inf"))
+    with pytest.raises(RequestError, match=r"the limit is 8 mm; choose .* --max-gap 11"):
+        inspect_gaps([0, 10, 20], limits).refuse(strict=False)
+    with pytest.raises(RequestError, match=r"the limit is 25 mm and 5 times; choose"):
+        inspect_gaps([0, 30, 60], GapLimits()).refuse(strict=False)
+
+
 def test_a_gap_many_times_its_surroundings_is_refused():
     positions = [0, 1, 2, 3, 9.5, 10.5, 11.5]
     with pytest.raises(RequestError, match=r"6\.5 times those around it"):

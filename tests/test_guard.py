@@ -122,6 +122,19 @@ def test_a_file_without_a_suffix_is_guarded_too(home, call):
     assert contents(home) == before
 
 
+def test_a_report_without_a_suffix_is_no_series(home, call):
+    line = "interpolate ct ct/in.nii.gz --factor 2 --method linear --report ct/notes"
+    assert call(line)[0] == 0
+    assert b'"method": "linear"' in contents(home)["ct/notes"]
+    Path("ct/s001.dcm").rename("ct/s001")
+    before = contents(home)
+    for report, message in (("ct", "is the input"), ("ct/s001", "is a DICOM file in the input's")):
+        code, said = call(f"{line.replace('ct/notes', report)} --overwrite")
+        assert code == 2
+        assert message in " ".join(said.split())
+        assert contents(home) == before
+
+
 @pytest.mark.parametrize("name", ["ct", "numbered", "z.nii.gz", "z.zip"])
 def test_a_volume_in_memory_does_not_replace_what_it_was_read_from(home, name):
     before = contents(home)
@@ -130,6 +143,31 @@ def test_a_volume_in_memory_does_not_replace_what_it_was_read_from(home, name):
         with pytest.raises(RequestError, match=r"is the input"):
             hrinet.write(one, name, overwrite=True)
     assert contents(home) == before
+
+
+@pytest.mark.parametrize("name", ["ct", "z.nii.gz", "link.nii.gz"])
+def test_nor_after_the_current_folder_has_changed(home, monkeypatch, name):
+    volume = hrinet.read(name)
+    before = contents(home)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    for one in (volume, hrinet.interpolate(volume, factor=2, method="linear")):
+        with pytest.raises(RequestError, match=r"is the input"):
+            hrinet.write(one, home / name, overwrite=True)
+    assert contents(home) == before
+    if name == "ct":  # Its headers are found where they were.
+        hrinet.write(volume, "copy")
+        assert (hrinet.read("copy").array == volume.array).all()
+
+
+def test_a_volume_is_read_where_there_is_no_current_folder(home, monkeypatch):
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    Path("../gone").rmdir()
+    volume = hrinet.read(home / "z.nii.gz")
+    hrinet.write(volume, home / "o.nii")
+    with pytest.raises(RequestError, match="is the input"):
+        hrinet.write(volume, home / "z.nii.gz", overwrite=True)
 
 
 def test_a_volume_in_memory_does_not_replace_the_series_it_is_like(home):
@@ -167,22 +205,25 @@ def test_a_volume_without_a_file_may_go_anywhere(home, thick):
 
 def test_places_are_compared_not_names(home):
     refuse_inputs([Path("o.nii"), Path("ct/o.nii"), Path("ct/o.zip")], ["ct", None, "", "none"])
-    refuse_inputs([Path("single")], ["ct"])
+    refuse_inputs([], ["ct"], folders=[Path("single")])
+    with pytest.raises(RequestError, match="is the input, which"):
+        refuse_inputs([Path("nothing/../z.nii.gz")], ["z.nii.gz"])
     for output, source in (
-        ("nothing/../z.nii.gz", "z.nii.gz"),
         ("linked/out", "ct"),
         (str(home / "ct"), "linked"),
         ("ct", "ct/s001.dcm"),
     ):
-        with pytest.raises(RequestError, match="is the input"):
-            refuse_inputs([Path(output)], [source])
+        with pytest.raises(RequestError, match="is the input's folder"):
+            refuse_inputs([], [source], folders=[Path(output)])
 
 
 def test_weights_are_inputs_too(home):
     Path("w.safetensors").write_bytes(b"weights")
     Path("w.json").write_text("{}")
     options = Options(weights=Path("w.safetensors"))
-    for report in ("w.safetensors", "w.json"):
+    Path("w-encoder.onnx").write_bytes(b"graph")
+    Path("w-decoder.onnx").write_bytes(b"graph")
+    for report in ("w.safetensors", "w.json", "w-encoder.onnx", "w-decoder.onnx"):
         outputs = Outputs(volume=Path("o.nii"), report=Path(report), overwrite=True)
         with pytest.raises(RequestError, match=f"{report}: is the input, which would be lost"):
             check_outputs(Path("z.nii.gz"), outputs, options)

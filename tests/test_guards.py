@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict
 
 import pytest
 
@@ -8,10 +8,13 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("lightning_fabric")
 
 from hrinet.errors import RunError  # noqa: E402
+from hrinet.networks.family import build  # noqa: E402
+from hrinet.train import DEFAULT_WINDOW  # noqa: E402
 from hrinet.train.checkpoint import checkpoints, load_snapshot  # noqa: E402
 from hrinet.train.config import TrainConfig  # noqa: E402
 from hrinet.train.guards import Guards, check_finite, spread  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
+from hrinet.weights.files import save_weights  # noqa: E402
 from train_tools import make_cache, tiny  # noqa: E402
 
 CONFIG = TrainConfig(collapse_ratio=0.01, collapse_checks=3, critic_gap_limit=100)
@@ -78,10 +81,54 @@ def test_a_run_that_breaks_down_stops_and_keeps_a_good_checkpoint(tmp_path):
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
-def test_a_generator_that_gives_one_image_stops(tmp_path):
+def test_collapse_is_judged_by_the_spread_of_the_inputs():
+    def checked(spread_of_inputs: float) -> Guards:
+        guards = Guards(CONFIG)
+        for step in range(3):
+            guards.check(step, {**FINE, "spread": 0.0015, "spread_of_inputs": spread_of_inputs})
+        return guards
+
+    assert checked(0.1).low_checks == 0  # the same outputs are as varied as 1 % of these inputs
+    with pytest.raises(RunError, match=r"its inputs by 0\.2"):
+        checked(0.2)
+
+
+@pytest.mark.parametrize("output", ["blank", "one image", "varied"])
+def test_a_generator_that_gives_one_image_stops(tmp_path, output):
+    """At the default limits, of a training that hardly changes the weights it begins with."""
     cache = make_cache(tmp_path)
-    # Nothing is this varied: every check is a low one.
-    config = replace(tiny(cache, tmp_path / "run"), collapse_ratio=1e6, collapse_checks=2)
+    model = tiny(cache, tmp_path / "run").model()
+    generator = build(model, seed=0).generator
+    convolutions = [m for m in generator.decoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    with torch.no_grad():
+        if output == "blank":
+            convolutions[-1].weight.zero_()
+            convolutions[-1].bias.fill_(0.3)
+        elif output == "one image":  # whatever is encoded, what is decoded is of zeros
+            for bottleneck in generator.bottlenecks:
+                bottleneck.weight.zero_()
+            for convolution in convolutions:
+                convolution.bias.normal_(generator=torch.Generator().manual_seed(1))
+    start = save_generator(generator, tmp_path / "start.safetensors", model)
+    config = tiny(
+        *(cache, tmp_path / "run"),
+        **{"stage1_steps": 24, "stage2_steps": 0, "log_every": 1, "learning_rate": 1e-9},
+        checkpoint_every=99,
+        start_from=str(start),
+    )
+    assert (config.collapse_ratio, config.collapse_checks) == (1e-3, 20)
+    if output == "varied":
+        assert train(config).is_finished
+        return
     with pytest.raises(RunError) as caught:
         train(config)
-    assert "the generator collapsed" in one_sentence(caught.value)
+    assert "the generator collapsed by step 20: for 20 checks" in one_sentence(caught.value)
+
+
+def save_generator(generator, path, model):
+    described = {
+        **{"name": "start", "model": asdict(model), "window_hu": list(DEFAULT_WINDOW), "steps": 0},
+        **{"steps_planned": 0, "scans": 0, "patients": 0, "collections": []},
+    }
+    save_weights(path, generator.state_dict(), described)
+    return path

@@ -9,6 +9,8 @@ import pytest
 openvino = pytest.importorskip("openvino")
 
 from hrinet.errors import InputError, RequestError  # noqa: E402
+from hrinet.synthesize import hrinet_flow  # noqa: E402
+from hrinet.synthesize.fallback import outside_window  # noqa: E402
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.registry import find_method  # noqa: E402
@@ -186,6 +188,33 @@ class TestSelfCheck:
                 told.append(running.self_check)
         assert told[0] == told[1]
         assert told[0].slices == 3
+
+    def test_another_gap_meanwhile_changes_no_voxel_of_a_trial(self, method, monkeypatch):
+        other = make_gap([values + 300 for values in moving()])
+        told = []
+        for is_busy in (False, True):
+            with method.using(gaps=2, threads=1) as running:
+
+                def meanwhile(*given, is_busy=is_busy, running=running):
+                    if is_busy:  # what another thread may do just then
+                        list(running.synthesize(other, [0.4]))
+                    return outside_window(*given)
+
+                monkeypatch.setattr(hrinet_flow, "outside_window", meanwhile)
+                running.check(self.trials())
+                told.append(running.self_check)
+        assert told[0] == told[1]
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_what_is_no_number_is_left_out_without_a_word(self, method, value):
+        gap = make_gap([values.copy() for values in moving()])
+        (trial,) = self.trials()
+        for one in (*gap.slices[1:3], trial.truth):
+            one[20, 30] = value
+        with method.using(gaps=1, threads=1) as running:
+            running.check(iter([replace(trial, gap=gap)]))
+            assert 0 < running.self_check.found_error_hu < 100
 
     def test_slices_are_told_apart(self):
         graphs = load_flow(packaged_weights("hrinet-flow"))

@@ -12,14 +12,8 @@ import hrinet
 from conftest import make_geometry
 from dicom_builder import phantom, write_series
 from hrinet.errors import InputError, RequestError
-from hrinet.train.manifest import (
-    SPLITS,
-    Entry,
-    Manifest,
-    load_manifest,
-    make_manifest,
-    save_manifest,
-)
+from hrinet.train.finding import make_manifest
+from hrinet.train.manifest import SPLITS, Entry, Manifest, load_manifest, save_manifest
 from real_data import ct
 
 
@@ -42,12 +36,16 @@ def test_a_folder_or_file_below_the_root_is_one_patient(tmp_path):
     write_series(tmp_path / "carl" / "series", phantom((5, 8, 8)))
     shutil.make_archive(str(tmp_path / "dora"), "zip", tmp_path / "carl")
     shutil.rmtree(tmp_path / "carl")
+    write_series(tmp_path / "emil" / "s", phantom((5, 8, 8), seed=1), series="1.2.9")
+    shutil.make_archive(str(tmp_path / "emil" / "scan"), "zip", tmp_path / "emil" / "s")
+    shutil.rmtree(tmp_path / "emil" / "s")
     found = {e.path: e for e in make_manifest(tmp_path).entries}
     assert {path: e.patient for path, e in found.items()} == {
         "anna/early/a.nii.gz": "anna",
         "anna/late.nrrd": "anna",
         "bert.mha": "bert",
         "dora.zip": "dora",
+        "emil/scan.zip": "emil",
     }
     assert (found["anna/late.nrrd"].slices, found["anna/late.nrrd"].spacing_mm) == (4, 2.5)
     assert (found["dora.zip"].slices, found["dora.zip"].spacing_mm) == (5, 5.0)
@@ -95,6 +93,20 @@ def test_what_cannot_be_read_is_listed_with_the_reason(tmp_path):
     assert "PT" in reasons["pet"]
 
 
+def test_what_this_program_filled_is_no_truth(tmp_path):
+    source = hrinet.read(write_scan(tmp_path / "good.nii.gz"))
+    filled = hrinet.interpolate(source, factor=2, method="linear")
+    hrinet.write(filled, tmp_path / "filled.nii.gz")
+    write_series(tmp_path / "p" / "scan", phantom((3, 8, 8)))
+    from_dicom = hrinet.interpolate(hrinet.read(tmp_path / "p"), factor=2, method="linear")
+    hrinet.write(from_dicom, tmp_path / "q")
+    manifest = make_manifest(tmp_path)
+    assert [e.path for e in manifest.entries] == ["good.nii.gz", "p"]
+    assert [s.path for s in manifest.skipped] == ["filled.nii.gz", "q"]
+    assert "holds 2 synthetic slices of HRINet" in manifest.skipped[0].reason
+    assert all("would pass for originals" in s.reason for s in manifest.skipped)
+
+
 def test_masks_can_be_excluded(tmp_path):
     write_scan(tmp_path / "p" / "ct.nii.gz")
     write_scan(tmp_path / "p" / "ct_seg.nii.gz")
@@ -119,6 +131,14 @@ def test_the_split_is_by_patient_and_reproducible(tmp_path):
     assert len(divisions) > 1
 
 
+def test_where_scans_come_from_is_said_for_all(tmp_path):
+    write_scan(tmp_path / "a.nii")
+    write_scan(tmp_path / "b" / "c.nii")
+    found = make_manifest(tmp_path, collection="LIDC", licence="CC BY 3.0").entries
+    assert {(e.collection, e.licence) for e in found} == {("LIDC", "CC BY 3.0")}
+    assert {(e.collection, e.licence) for e in make_manifest(tmp_path).entries} == {("", "")}
+
+
 def test_two_patients_are_enough_to_validate_and_one_is_not(tmp_path):
     write_scan(tmp_path / "a.nii")
     assert [e.split for e in make_manifest(tmp_path).entries] == ["train"]
@@ -128,10 +148,16 @@ def test_two_patients_are_enough_to_validate_and_one_is_not(tmp_path):
         make_manifest(tmp_path, validation=0.2, test=0.2)
 
 
-@pytest.mark.parametrize("fractions", [(-0.1, 0.0), (0.5, 0.5), (1.0, 0.0)])
+@pytest.mark.parametrize("fractions", [(-0.1, 0.0), (0.5, 0.5), (1.0, 0.0), (float("nan"), 0.0)])
 def test_senseless_fractions_are_refused(tmp_path, fractions):
     with pytest.raises(RequestError, match="sum below 1"):
         make_manifest(tmp_path, validation=fractions[0], test=fractions[1])
+
+
+def test_an_empty_pattern_is_refused(tmp_path):
+    write_scan(tmp_path / "a.nii")
+    with pytest.raises(RequestError, match="pattern to exclude is empty"):
+        make_manifest(tmp_path, exclude=["*.txt", ""])
 
 
 def test_a_folder_without_scans_is_refused(tmp_path):
@@ -232,6 +258,12 @@ def test_a_damaged_manifest_is_refused_in_one_sentence(tmp_path, content, messag
     assert "\n" not in str(caught.value)
 
 
+def test_a_manifest_nested_without_end_is_refused(tmp_path):
+    (tmp_path / "m.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="is no JSON"):
+        load_manifest(tmp_path / "m.json")
+
+
 def test_an_absent_manifest_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         load_manifest(tmp_path / "absent.json")
@@ -244,3 +276,16 @@ def test_a_scan_is_never_replaced(tmp_path):
     with pytest.raises(RequestError, match="is the input, which would be lost"):
         save_manifest(manifest, tmp_path / "anna" / ".." / "anna" / "a.nii.gz", overwrite=True)
     assert scan.read_bytes() == before
+
+
+def test_a_sidecar_is_never_replaced_but_a_manifest_is(tmp_path):
+    source = hrinet.read(write_scan(tmp_path / "anna" / "a.nii.gz"))
+    hrinet.write(hrinet.interpolate(source, factor=2, method="linear"), tmp_path / "fill.nii")
+    before = (tmp_path / "fill.json").read_bytes()
+    manifest = make_manifest(tmp_path)
+    with pytest.raises(RequestError, match=r"fill.json: is the sidecar of fill.nii; choose"):
+        save_manifest(manifest, tmp_path / "fill.json", overwrite=True)
+    assert (tmp_path / "fill.json").read_bytes() == before
+    for _ in range(2):
+        save_manifest(manifest, tmp_path / "m.json", overwrite=True)
+    assert load_manifest(tmp_path / "m.json") == manifest

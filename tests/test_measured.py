@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
 import shutil
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -12,13 +15,14 @@ from dicom_builder import phantom, write_series
 from dicom_tools import patient
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
-from hrinet.io.sidecar import read_kinds
+from hrinet.io.sidecar import read_kinds, schema
 from hrinet.job import Options
 from hrinet.measured import measured, refuse_synthetic, told_provenance
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.project.fill import fill_gaps
 from hrinet.report.summary import summarize
+from hrinet.selftest.hide import Thinned
 from hrinet.untilt import Untilted
 
 PATTERN = (True, False, True, False, True, False, True, False, True, False, True, False, True)
@@ -69,16 +73,59 @@ def test_a_volume_in_memory_is_not_filled_twice(thick):
     assert measured(Untilted(once)) == PATTERN
 
 
-def test_the_records_of_a_volume_file_are_those_that_were_written(tmp_path, thick):
+def test_the_records_of_a_volume_file_count_its_own_slices(tmp_path, thick):
     once = interpolate(thick, factor=3, method="cubic")
     entry = once.provenance[1]
     estimated = replace(entry, flag="wide", expected_error_hu=3.25, half_width_90_hu=7.5)
     once = replace(once, provenance=(once.provenance[0], estimated, *once.provenance[2:]))
     hrinet.write(once, tmp_path / "x.nii.gz")
-    found = hrinet.read(tmp_path / "x.nii.gz").provenance
-    for one, wanted in zip(found, once.provenance, strict=True):
-        assert replace(one, t=0) == replace(wanted, t=0)
+    again = hrinet.read(tmp_path / "x.nii.gz")
+    for index, (one, wanted) in enumerate(zip(again.provenance, once.provenance, strict=True)):
+        place = None if wanted.is_synthetic else index
+        assert replace(one, t=0) == replace(wanted, t=0, source=place, neighbours=None)
         assert one.t == pytest.approx(wanted.t, abs=1e-8)
+    hrinet.write(again, tmp_path / "y.nii")
+    content = json.loads((tmp_path / "y.json").read_text())
+    jsonschema.validate(content, schema())
+    assert content["source"]["name"] == "x.nii.gz"
+    for one in content["slices"]:  # What they count lies in x.nii.gz, which has 19 slices.
+        assert one.get("source", one["index"]) == one["index"]
+        assert "neighbours" not in one
+    assert content["slices"][1]["kind"] == "synthetic"
+    assert hrinet.read(tmp_path / "y.nii").provenance[:3] == tuple(
+        replace(one, t=0) for one in again.provenance[:3]
+    )
+
+
+def test_what_is_read_of_a_made_series_makes_a_valid_sidecar(tmp_path, thick):
+    hrinet.write(interpolate(thick, factor=2, method="linear"), tmp_path / "series")
+    hrinet.write(hrinet.read(tmp_path / "series"), tmp_path / "copy.nii")
+    jsonschema.validate(json.loads((tmp_path / "copy.json").read_text()), schema())
+    assert measured(open_scan(tmp_path / "copy.nii")) == PATTERN
+
+
+def test_one_synthetic_slice_is_one(thick):
+    one = interpolate(thick.subset([0, 1]), factor=2, method="linear")
+    with pytest.raises(RequestError, match="holds 1 synthetic slice of HRINet, which would pass f"):
+        refuse_synthetic(one)
+
+
+def test_records_are_for_as_many_slices_as_there_are(thick):
+    once = interpolate(thick, factor=2, method="linear")
+    some = Thinned(once, [0, 2, 4])
+    assert told_provenance(some) is None
+    assert measured(some) == (True,) * 3
+
+
+def test_the_sidecar_is_found_from_another_folder(tmp_path, thick, monkeypatch):
+    hrinet.write(interpolate(thick, factor=2, method="linear"), tmp_path / "fill.nii")
+    monkeypatch.chdir(tmp_path)
+    source = open_scan("fill.nii")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert measured(source) == PATTERN
+    with pytest.raises(RequestError, match=r"^fill.nii: holds 6 synthetic"):
+        refuse_synthetic(source)
 
 
 def test_projections_count_what_was_measured(tmp_path, thick):
@@ -112,12 +159,39 @@ def test_a_sidecar_of_another_file_says_nothing(tmp_path, thick):
     assert measured(open_scan(tmp_path / "fill.nii")) == PATTERN
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": "hrinet-sidecar-1"}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": "hrinet-sidecar-1"}', "\xff", "[" * 200_000]
+)
 def test_a_damaged_sidecar_stops_nothing(tmp_path, thick, text):
     hrinet.write(thick, tmp_path / "in.nii")
     (tmp_path / "in.json").write_text(text, encoding="latin-1")
     assert told_provenance(open_scan(tmp_path / "in.nii")) is None
     assert len(hrinet.read(tmp_path / "in.nii")) == 7
+
+
+@pytest.mark.parametrize(
+    "value", [None, "x", -1, 3.5, [], {}, float("nan"), pytest.param(10**400, id="huge")]
+)
+def test_a_damaged_detail_hides_no_synthetic_slice(tmp_path, thick, value):
+    hrinet.write(interpolate(thick, factor=2, method="linear"), tmp_path / "fill.nii")
+    written = json.loads((tmp_path / "fill.json").read_text())
+    details = ("source", "source_id", "method", "neighbours", "t", "flag", "expected_error_hu")
+    for name in details:
+        content = deepcopy(written)
+        for one in content["slices"][:2]:
+            one[name] = value
+        (tmp_path / "fill.json").write_text(json.dumps(content))
+        volume = hrinet.read(tmp_path / "fill.nii")
+        assert tuple(not one.is_synthetic for one in volume.provenance) == PATTERN
+        hrinet.write(volume, tmp_path / "copy.nii", overwrite=True)
+    for one in content["slices"][:2]:
+        one.update(dict.fromkeys(details, value))
+    (tmp_path / "fill.json").write_text(json.dumps(content))
+    hrinet.write(hrinet.read(tmp_path / "fill.nii"), tmp_path / "series")
+    assert measured(open_scan(tmp_path / "series")) == PATTERN
+    content = written | {"output": "sub/fill.nii"}
+    (tmp_path / "fill.json").write_text(json.dumps(content))
+    assert measured(open_scan(tmp_path / "fill.nii")) == PATTERN
 
 
 def test_a_scan_from_a_scanner_is_all_measured(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 pytest.importorskip("pynetdicom", reason="needs the [node] extra")
 pytest.importorskip("dicomweb_client", reason="needs the [node] extra")
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread, dcmwrite, uid
 
 from hrinet.errors import InputError
 from hrinet.node import committer as committers
@@ -21,9 +22,9 @@ from hrinet.node.committer import Committer
 from hrinet.node.files import Head, ObjectFile, WriteBuffer
 from hrinet.node.header import HeaderError, read_header
 from hrinet.node.objects import Incoming, ObjectFolder, RefusedError
-from hrinet.node.push import dicom_files
+from hrinet.node.push import dicom_files, push
 from hrinet.node.queue import Queue
-from node_tools import CT, Sender, config, encoded, make_object, running, write_series
+from node_tools import CT, FakePeer, Sender, config, encoded, make_object, running, write_series
 from test_node_rules import arrival
 
 BUFFER = WriteBuffer()
@@ -142,6 +143,95 @@ def test_push_refuses_a_damaged_file_by_name_before_it_sends(tmp_path):
     dataset.save_as(bare)
     with pytest.raises(InputError, match=r"0003\.dcm: .*lacks the SOP class"):
         dicom_files([bare])
+
+
+def as_kind(dataset, kind):
+    """The same object as another file."""
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = "1.2.3"
+    dataset.ReferencedImageSequence = [item, item]
+    dataset["ReferencedImageSequence"].is_undefined_length = kind == "undefined length"
+    if kind in KINDS:
+        dataset.file_meta.TransferSyntaxUID = KINDS[kind]
+    elif kind == "RLE":
+        dataset.compress(uid.RLELossless, generate_instance_uid=False)
+    elif kind == "report":
+        for name in ("PixelData", "Rows", "Columns"):
+            delattr(dataset, name)
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid.BasicTextSRStorage
+    return dataset
+
+
+KINDS = {
+    "implicit": uid.ImplicitVRLittleEndian,
+    "deflated": uid.DeflatedExplicitVRLittleEndian,
+}
+
+
+@pytest.mark.parametrize("kind", ["explicit", "undefined length", *KINDS, "RLE"])
+def test_push_takes_no_image_that_is_cut_off(tmp_path, kind):
+    path = tmp_path / "a.dcm"
+    dcmwrite(path, as_kind(make_object(rows=8), kind), enforce_file_format=True)
+    whole = path.read_bytes()
+    for zeros in (0, 512):  # Copies from tapes and block devices end in zeros.
+        path.write_bytes(whole + bytes(zeros))
+        assert dicom_files([path]) == [path]
+    lengths = {*range(132, len(whole), 11), *range(len(whole) - 20, len(whole))}
+    for length in lengths - {len(whole) - 1 if kind == "deflated" else 0}:  # That may be padding.
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match=r"a\.dcm: is (damaged|not whole|a damaged)"):
+            dicom_files([path])
+
+
+def test_push_says_what_a_file_lacks(tmp_path):
+    image, report, short = tmp_path / "i.dcm", tmp_path / "r.dcm", tmp_path / "s.dcm"
+    dcmwrite(image, make_object(rows=16), enforce_file_format=True)
+    image.write_bytes(image.read_bytes()[:-300])
+    with pytest.raises(InputError, match=r"i\.dcm: .*300 bytes are missing.*copy it again"):
+        dicom_files([image])
+    dcmwrite(image, make_object(PixelData=None, Rows=None), enforce_file_format=True)
+    with pytest.raises(InputError, match=r"i\.dcm: .*pixel data are missing"):
+        dicom_files([image])
+    dcmwrite(short, make_object(rows=16, Rows=17), enforce_file_format=True)
+    with pytest.raises(InputError, match=r"s\.dcm: .*512 of 544 bytes of pixel data"):
+        dicom_files([short])
+    dcmwrite(report, as_kind(make_object(), "report"), enforce_file_format=True)
+    assert dicom_files([report]) == [report]
+    report.write_bytes(report.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"r\.dcm: .*1 bytes are missing"):
+        dicom_files([report])
+
+
+def test_push_leaves_to_the_peer_what_the_header_does_not_say(tmp_path):
+    path = tmp_path / "a.dcm"
+    dcmwrite(path, make_object(Columns=None), enforce_file_format=True)
+    assert dicom_files([path]) == [path]
+    dataset = make_object()
+    dataset.file_meta.TransferSyntaxUID = "1.2.3.4"  # Private.
+    dataset.preamble = bytes(128)
+    dcmwrite(path, dataset, implicit_vr=False, little_endian=True)
+    assert dicom_files([path]) == [path]
+
+
+def test_push_measures_large_pixel_data_without_reading_them(tmp_path):
+    path = tmp_path / "a.dcm"
+    dcmwrite(path, make_object(rows=2048), enforce_file_format=True)
+    tracemalloc.start()
+    try:
+        dicom_files([path])
+        assert tracemalloc.get_traced_memory()[1] < 2 * _MIB  # Of 8.
+    finally:
+        tracemalloc.stop()
+
+
+def test_push_sends_nothing_if_one_file_is_cut_off(tmp_path):
+    good, bad = write_series(tmp_path / "in", count=2)
+    bad.write_bytes(bad.read_bytes()[:-1])
+    peer = FakePeer()
+    with pytest.raises(InputError, match=r"0002\.dcm: is not whole"):
+        push([tmp_path / "in"], peer)
+    assert peer.sends == 0
+    assert push([good], peer) == 1
 
 
 def test_an_object_that_is_refused_leaves_nothing(tmp_path):

@@ -299,18 +299,42 @@ def test_wrong_options_are_told(tmp_path, options, said):
     assert not (tmp_path / "store").exists()
 
 
-@pytest.mark.parametrize("host", ["h/", "h:abc/x", "[::1/x"])
-def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path, host):
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://user:secret@h/", "http://user:secret@h:abc/x", "http://user:secret@[::1/x"),
+        *("HTTP://user:secret@h", " https://user:secret@h", "Https:user:secret@h"),
+        *("https:/user:secret@h/x", "http://user:se/secret@h", "http://h/x?user:secret@h"),
+    ],
+)
+@pytest.mark.parametrize("option", ["peer", "peer_web", "watch_web"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path, url, option):
     with pytest.raises(RequestError, match="do not belong in a URL") as caught:
-        configured(tmp_path, peer_web=f"http://user:secret@{host}")
+        configured(tmp_path, **{option: url})
     assert "secret" not in str(caught.value)
 
 
-def test_an_address_that_is_none_leaves_no_store(tmp_path):
-    for host in ("300.1.1.1", "a" * 64 + ".org"):
-        with pytest.raises(RequestError, match="cannot listen on"):
-            Node(NodeConfig(store=tmp_path / "store", host=host, port=0))
-    assert not (tmp_path / "store").exists()
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("ftp://user:secret@h", "htp://a:secret@h:80", "//user:secret@h:80"),
+        *("user:secret@h", "user:secret@h:99999", "user:secret@a@h:80", "\xe9:secret@h:80"),
+    ],
+)
+def test_what_may_be_a_password_is_not_repeated(tmp_path, text):
+    with pytest.raises(RequestError, match="is no peer; expected AET@HOST:PORT") as caught:
+        configured(tmp_path, peer=text)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(RequestError, match="do not belong in a URL") as caught:
+        configured(tmp_path, peer_web=text)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_scheme_of_a_url_may_be_written_in_capitals(tmp_path):
+    made = configured(tmp_path, peer_web=" HTTPS://PACS.example/Web/")
+    assert made.peer.url == "https://PACS.example/Web"
+    with pytest.raises(RequestError, match="pass it as --peer-web"):
+        configured(tmp_path, peer="HTTP://h")
 
 
 def test_the_certificate_that_is_missing_is_named(tmp_path):

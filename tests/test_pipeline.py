@@ -124,6 +124,13 @@ def test_unknown_method_and_grid(thick):
         interpolate(thick, max_gap_mm=-1)
 
 
+@pytest.mark.parametrize("wrong", [{"spacing": "fine"}, {"factor": "2"}, {"factor": 2.5}])
+def test_what_is_no_number_is_refused_in_one_sentence(thick, wrong):
+    [(name, value)] = wrong.items()
+    with pytest.raises(RequestError, match=rf"^{name} must be .*, got {value!r}$"):
+        interpolate(thick, **wrong)
+
+
 def test_a_method_for_label_maps_is_refused_rather_than_ignored(thick):
     with pytest.raises(RequestError, match="leave out --method linear"):
         interpolate(thick, label=True, method="linear")

@@ -126,6 +126,16 @@ def test_slices_nearer_than_a_pixel_are_left_alone():
         (Request(spacing=float("nan")), "positive number of mm"),
         (Request(spacing=float("inf")), "positive number of mm"),
         (Request(spacing=0.001), "5000 slices into every 5 mm gap"),
+        (Request(spacing="fine"), "'iso', got 'fine'"),
+        (Request(spacing="0.5"), "'iso', got '0.5'"),
+        (Request(spacing=None), "'iso', got None"),
+        (Request(spacing=[0.5]), "'iso', got "),
+        (Request(spacing=np.array([0.5, 1])), "'iso', got array"),
+        (Request(spacing="fine", factor=2), "'iso', got 'fine'"),
+        (Request(factor="2"), "factor must be an integer, got '2'"),
+        (Request(factor=2.5), "factor must be an integer, got 2.5"),
+        (Request(factor=True), "factor must be an integer, got True"),
+        (Request(grid="fine"), "grid must be one of originals, uniform, got 'fine'"),
         (Request(start=34, stop=34), "does not lie in the input's 35 slices"),
         (Request(start=-3), "does not lie"),
         (Request(stop=36), "does not lie"),
@@ -134,6 +144,12 @@ def test_slices_nearer_than_a_pixel_are_left_alone():
 def test_silly_requests_are_refused(request_, message):
     with pytest.raises(RequestError, match=message):
         make_plan(REGULAR, request_, pixel_spacing_mm=PIXEL)
+
+
+def test_numbers_of_numpy_are_numbers():
+    for request in (Request(factor=np.int64(2)), Request(spacing=np.float32(2.5))):
+        plan = make_plan(REGULAR, request, pixel_spacing_mm=PIXEL)
+        assert plan.spacing_mm == pytest.approx(2.5)
 
 
 def test_a_gap_too_wide_is_refused_unless_allowed():

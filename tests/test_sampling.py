@@ -12,7 +12,8 @@ import hrinet
 from conftest import make_geometry
 from dicom_builder import phantom, write_series
 from hrinet.errors import InputError, RequestError
-from hrinet.train.cache import Cache, build_cache
+from hrinet.train.cache import Cache
+from hrinet.train.caching import build_cache
 from hrinet.train.manifest import Entry, Manifest
 from hrinet.train.sampling import (
     PairSampler,

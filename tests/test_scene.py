@@ -5,7 +5,7 @@ import pytest
 
 from hrinet.synthesize.cubic import cubic_weights
 from hrinet.synthesize.interpolator import Gap
-from hrinet.synthesize.scene import PLAIN, VIEWS, scene_of
+from hrinet.synthesize.scene import PLAIN, VIEWS, WINDOW, scene_of
 
 
 def uneven_gap(count, left):
@@ -59,3 +59,15 @@ def test_from_above_is_the_scene_of_the_reversed_gap(count, left):
     of_the_gap = cubic_weights(places, left, 0.3)
     found = seen.weights(0.7)[0][::-1]
     np.testing.assert_allclose(found[found != 0], of_the_gap, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("beside", [50.0, 20_000.0])
+def test_what_is_no_number_beyond_the_gap_is_as_in_the_gap(value, beside):
+    gap = uneven_gap(4, 1)
+    for outer, inner in ((0, 1), (3, 2)):
+        gap.slices[outer][4, 5] = value
+        gap.slices[inner][4, 5] = beside
+    slices = scene_of(gap, knows_thickness=True).slices[0]
+    clipped = min(beside, WINDOW[1])
+    assert slices[:, 4, 5].tolist() == [clipped, beside, beside, clipped]

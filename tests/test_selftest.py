@@ -13,7 +13,14 @@ from conftest import make_geometry
 from hrinet.commands.app import app
 from hrinet.errors import RangeExceededError, RequestError
 from hrinet.io.formats import open_scan
-from hrinet.selftest.run import MOST_NEAR, MOST_WIDE, SelftestOptions, selftest, split_names
+from hrinet.selftest.run import (
+    MOST_NEAR,
+    MOST_WIDE,
+    SelftestOptions,
+    selftest,
+    selftest_file,
+    split_names,
+)
 from hrinet.synthesize.registry import find_method, installed_methods, ranked_methods
 from hrinet.volume import SourceInfo, Volume, WrappedSource
 from real_data import ct
@@ -158,6 +165,15 @@ def test_nothing_in_the_report_names_the_patient_or_the_file(tmp_path, thick):
     assert "1.2.3" not in json.dumps(report)
     assert report["scan"]["kernel"] == "B30f"
     assert "2 other volumes" in " ".join(report["notes"])
+
+
+def test_synthetic_slices_are_no_truth(tmp_path, thick):
+    filled = hrinet.interpolate(thick, factor=2, method="linear")
+    hrinet.write(filled, tmp_path / "filled.nii")
+    with pytest.raises(RequestError, match=r"filled.nii: holds 6 synthetic .*; use its source"):
+        selftest_file(tmp_path / "filled.nii", PLAIN)
+    with pytest.raises(RequestError, match=r"the volume: holds 6 synthetic slices"):
+        selftest(filled, PLAIN)
 
 
 def test_an_unknown_thickness_is_said_and_overlap_too(thick):

@@ -9,12 +9,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from hrinet.errors import InputError, RequestError  # noqa: E402
+from hrinet.networks.family import FAMILY  # noqa: E402
+from hrinet.synthesize.registry import find_method  # noqa: E402
+from hrinet.weights import packaged_weights  # noqa: E402
+from hrinet.weights.description import read_description  # noqa: E402
 from hrinet.weights.files import read_weights  # noqa: E402
 from hrinet.weights.generator import load_generator  # noqa: E402
 from test_readme import load_tool  # noqa: E402
 from weights_tools import save_small  # noqa: E402
 
 ship_weights = load_tool("ship_weights")
+
+TRAINED = [name for name in FAMILY if find_method(name).is_installed]
 
 
 @pytest.fixture
@@ -56,6 +62,33 @@ def test_the_card_tells_what_a_user_has_to_know(run, tmp_path):
         "Not a medical device; not for diagnosis.",
     ):
         assert line in card.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("averaged", "row"),
+    [
+        ({}, None),  # as descriptions were once
+        ({"averaged": 0}, "| weights | the last step's |"),
+        ({"averaged": 40}, "| weights | moving average (0.9) of the last 40 steps |"),
+    ],
+)
+def test_the_card_tells_what_was_really_averaged(run, tmp_path, averaged, row):
+    path = run / "weights.safetensors"
+    told = json.loads(path.with_suffix(".json").read_text())
+    told["config"]["average"] = 0.0 if averaged == {"averaged": 0} else 0.9
+    path.with_suffix(".json").write_text(json.dumps({**told, **averaged}))
+    card = ship_weights.ship(run, tmp_path / "hrinet-mse.safetensors", licence="Apache-2.0")[-1]
+    rows = [line for line in card.read_text().splitlines() if line.startswith("| weights")]
+    assert rows == ([row] if row else [])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_cards_are_made_of_descriptions_in_the_package(name):
+    path = packaged_weights(name)
+    description = read_description(path)
+    card = ship_weights.model_card(description, path)
+    assert f"| SHA-256 | `{description.sha256}` |" in card.splitlines()
+    assert "| weights |" not in card  # they do not tell
 
 
 def test_what_is_no_method_or_damaged_is_not_shipped(run, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from hrinet.errors import InputError, RequestError
 from hrinet.io.formats import write
-from hrinet.io.sidecar import read_kinds, schema, sidecar, sidecar_path
+from hrinet.io.sidecar import read_kinds, refuse_sidecars, schema, sidecar, sidecar_path
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
@@ -58,7 +58,14 @@ def test_every_sidecar_satisfies_the_schema(thick):
 
 @pytest.mark.parametrize(
     "broken",
-    [{"kind": "synthetic"}, {"kind": "guessed"}, {"kind": "synthetic", "t": 1.5}, {}],
+    [
+        {"kind": "synthetic"},
+        {"kind": "guessed"},
+        {"kind": "synthetic", "t": 1.5},
+        {"kind": "synthetic", "method": "cubic", "t": 0.5},
+        {"kind": "synthetic", "method": "cubic", "neighbours": [0, 1]},
+        {},
+    ],
 )
 def test_the_schema_refuses_what_is_wrong(thick, broken):
     content = sidecar(
@@ -104,6 +111,27 @@ def test_a_sidecar_is_never_taken_by_another_output(tmp_path, thick):
         write(filled, tmp_path / "x.nrrd")
     write(filled, tmp_path / "x.nrrd", overwrite=True)
     assert json.loads((tmp_path / "x.json").read_text())["output"] == "x.nrrd"
+
+
+@pytest.mark.parametrize("name", ["sub/x.nii", "/abs/x.nii", "./x.nii", "..", 5, None, ["x.nii"]])
+def test_a_sidecar_with_a_damaged_name_is_nobody_elses(tmp_path, thick, name):
+    damaged = json.dumps({"schema": "hrinet-sidecar-1", "output": name})
+    (tmp_path / "x.json").write_text(damaged)
+    with pytest.raises(RequestError, match=r"x.json: exists already; pass --overwrite"):
+        write(thick, tmp_path / "x.nii")
+    write(thick, tmp_path / "x.nii", overwrite=True)
+    (tmp_path / "x.json").write_text(damaged)
+    with pytest.raises(RequestError, match=r"x.json: is the sidecar of x.nii; choose"):
+        write(thick, tmp_path / "x.nrrd", overwrite=True)
+
+
+def test_a_json_nested_without_end_is_no_sidecar(tmp_path, thick):
+    (tmp_path / "x.json").write_text("[" * 200_000)
+    with pytest.raises(RequestError, match=r"x.json: is no sidecar of HRINet and would be lost"):
+        write(thick, tmp_path / "x.nii", overwrite=True)
+    with pytest.raises(InputError, match="not a readable HRINet sidecar"):
+        read_kinds(tmp_path / "x.nii")
+    refuse_sidecars([tmp_path / "x.json"])
 
 
 def test_a_json_of_another_program_is_never_replaced(tmp_path, thick):

@@ -24,11 +24,9 @@ def test_roughness_of_white_noise():
 
 def test_roughness_is_the_laplacian():
     image = np.random.default_rng(1).normal(0, 30, (40, 50)).astype(np.float32)
-    inside = (slice(1, -1), slice(1, -1))
     ours = roughness(image) * image.size
     scipys = np.abs(ndimage.laplace(image, mode="mirror")).sum()
     assert ours == pytest.approx(scipys, rel=1e-4)
-    assert np.abs(ndimage.laplace(image))[inside].sum() < ours
 
 
 def test_metal_is_not_noise():

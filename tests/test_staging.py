@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,27 @@ def test_clear_refusals(tmp_path):
         staging.path(tmp_path / "b.nii")
         with pytest.raises(RequestError, match="two outputs"):
             staging.path(tmp_path / "b.nii")
+
+
+def test_one_place_is_not_two_outputs_whatever_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "circle").symlink_to("circle")
+    monkeypatch.chdir(tmp_path)
+    for other in ("link/a.nii", "real/../real/a.nii", "link/../real/a.nii", "real/a.nii"):
+        with (
+            pytest.raises(RequestError, match="asked for as two outputs"),
+            Staging(overwrite=True) as staging,
+        ):
+            staging.path(tmp_path / "real" / "a.nii")
+            staging.path(Path(other))
+        assert list((tmp_path / "real").iterdir()) == []
+    with pytest.raises(RequestError, match="two outputs"), Staging(overwrite=True) as staging:
+        staging.folder(tmp_path / "real" / "out", replaces=_is_dcm)
+        staging.path(tmp_path / "link" / "out")
+    with Staging(overwrite=True) as staging:
+        staging.path(tmp_path / "circle")
+        staging.path(tmp_path / "real" / "b.nii")
 
 
 def _is_dcm(path):

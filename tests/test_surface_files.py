@@ -264,3 +264,10 @@ def test_the_tilted_head_of_a_phantom_is_not_sheared():
     found = surface_distance(one, other, samples=4000)
     assert found.mean_mm < 0.1
     assert found.hausdorff95_mm < 0.4
+
+
+@pytest.mark.parametrize("fill", ["none", "cubic"])
+@pytest.mark.parametrize("limit", [-5.0, 0.0, float("nan")])
+def test_an_impossible_limit_is_refused_before_anything_is_read(tmp_path, fill, limit):
+    with pytest.raises(RequestError, match="--max-gap must be a positive number of mm"):
+        made(tmp_path / "absent.nii", tmp_path / "ball.stl", fill=fill, max_gap_mm=limit)

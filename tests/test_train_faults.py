@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,8 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException  # n
 
 from hrinet.errors import InputError, RequestError, RunError  # noqa: E402
 from hrinet.train import loop  # noqa: E402
-from hrinet.train.cache import build_cache  # noqa: E402
+from hrinet.train.cache import Cache  # noqa: E402
+from hrinet.train.caching import build_cache  # noqa: E402
 from hrinet.train.config import MAY_CHANGE, TrainConfig  # noqa: E402
 from hrinet.train.flow import loop as flow_loop  # noqa: E402
 from hrinet.train.flow.config import FlowTrainConfig  # noqa: E402
@@ -78,6 +80,11 @@ def test_a_failure_of_the_first_process_ends_the_others():
     with pytest.raises(SystemExit) as silent:
         first_does(Processes(rank=1), fail)
     assert not silent.value.code
+    closed = "[pair.cc:547]\n Connection closed by peer"
+    with pytest.raises(RunError, match="the disk is full"):  # not that the others are gone too
+        first_does(Processes(rank=0, problem=closed), fail)
+    with pytest.raises(RunError, match="Connection closed"):
+        first_does(Processes(rank=0, problem=closed), lambda: 3)
     assert first_does(SimpleNamespace(world_size=1, is_global_zero=True), lambda: 3) == 3
 
 
@@ -168,3 +175,62 @@ def test_damaged_lines_of_a_log_are_passed_over(tmp_path, damage):
     with TrainingLog(tmp_path, step=2, tensorboard=False) as log:
         log.write(4, 2, {})
     assert read_log(tmp_path) == [*good[:2], {"step": 4, "stage": 2}]
+
+
+def _manifest(cache: Cache, root: Path, *, collection: str = "made") -> Path:
+    """The scans of a cache as ``make_cache`` wrote them, with where they come from."""
+    entries = tuple(
+        Entry(path=v.path, patient=v.patient, split=v.split, collection=collection, licence="CC0")
+        for v in cache.volumes
+    )
+    save_manifest(Manifest(root=root, entries=entries), root / "manifest.json", overwrite=True)
+    return root / "manifest.json"
+
+
+def test_a_scan_that_cannot_be_read_is_named_and_nothing_is_lost(tmp_path):
+    cache = make_cache(tmp_path)
+    config = replace(tiny(cache, tmp_path / "run"), manifest=str(_manifest(cache, tmp_path)))
+    loop.train(replace(config, stage2_steps=0, stage1_steps=2))
+    before = sorted(path.name for path in cache.folder.glob("*.npy"))
+    (tmp_path / "b.nii").rename(tmp_path / "away")
+    with pytest.raises(InputError, match=r"lists b\.nii, which cannot be used \(.*\)"):
+        loop.train(config)
+    (tmp_path / "away").rename(tmp_path / "b.nii")
+    assert sorted(path.name for path in cache.folder.glob("*.npy")) == before
+    assert loop.train(config).is_finished
+
+
+def test_weights_without_checkpoints_are_not_replaced(tmp_path):
+    config = tiny(make_cache(tmp_path), tmp_path / "run")
+    finished = loop.train(config)
+    for path in (tmp_path / "run").glob("checkpoint-*"):
+        path.unlink()
+    before = finished.weights.read_bytes()
+    for resume in ("auto", "never"):
+        with pytest.raises(RequestError, match="trained weights without the checkpoints"):
+            loop.train(replace(config, resume=resume))
+    assert finished.weights.read_bytes() == before
+
+
+def test_licences_are_those_of_the_scans_in_the_cache(tmp_path):
+    cache = make_cache(tmp_path)
+    config = replace(tiny(cache, tmp_path / "run"), manifest=str(_manifest(cache, tmp_path)))
+    expected = [{"collection": "made", "licence": "CC0", "scans": 3}]
+
+    def told() -> object:
+        return json.loads((tmp_path / "run" / "weights.json").read_text())["collections"]
+
+    loop.train(config)
+    assert told() == expected
+    loop.train(replace(config, manifest=""))  # as the documentation allows
+    assert told() == expected
+    _manifest(cache, tmp_path, collection="")
+    loop.train(config)
+    assert told() == [{"collection": "", "licence": "CC0", "scans": 3}]
+
+
+def test_the_step_that_trips_a_guard_is_in_the_log(tmp_path):
+    config = replace(tiny(make_cache(tmp_path), tmp_path / "run"), critic_gap_limit=1e-9)
+    with pytest.raises(RunError, match="D2 ran away"):
+        loop.train(config)
+    assert abs(read_log(tmp_path / "run")[-1]["gap"]) > 1e-9

@@ -20,7 +20,6 @@ from hrinet.train.checkpoint import checkpoints, load_snapshot, newest_snapshot 
 from hrinet.train.log import read_log  # noqa: E402
 from hrinet.train.loop import train  # noqa: E402
 from hrinet.train.sampling import PairSampler  # noqa: E402
-from hrinet.weights.files import read_weights  # noqa: E402
 from train_tools import FAMILY_RECIPES, SIZE, make_cache, tiny, train_elsewhere  # noqa: E402
 
 
@@ -325,47 +324,6 @@ def test_stage_1_may_be_made_longer_while_it_lasts(cache, tmp_path):
     assert train(config).step == 1
     result = train(replace(config, stage1_steps=6, max_minutes=None))
     assert result.step == 6 + config.second_steps
-
-
-def test_the_average_is_that_of_the_weights_after_every_step(cache, tmp_path):
-    config = tiny(cache, tmp_path / "run", average=0.7)
-    average = {
-        name: tensor.double() for name, tensor in weights_at_start(config)["generator"].items()
-    }
-    for number in range(config.steps):  # of a run that is interrupted after every step
-        train(replace(config, max_minutes=0.0))
-        share = min(0.7, (number + 1) / (number + 10))
-        for name, tensor in networks_after(tmp_path / "run")["generator"].items():
-            average[name] = share * average[name] + (1 - share) * tensor
-    found = networks_after(tmp_path / "run")
-    assert has_changed(found["generator"], found["average"])
-    for name, tensor in found["average"].items():
-        torch.testing.assert_close(tensor, average[name].float(), rtol=1e-4, atol=1e-6)
-    exported, _ = read_weights(tmp_path / "run" / "weights.safetensors")
-    assert not has_changed(found["average"], exported)
-    train(replace(config, output=str(tmp_path / "whole")))
-    whole = networks_after(tmp_path / "whole")
-    assert not any(has_changed(whole[name], found[name]) for name in whole)
-
-
-def test_the_average_stays_out_of_autograd(cache, tmp_path, monkeypatch):
-    exported = []
-    monkeypatch.setattr(loop, "export_weights", lambda network, *_, **__: exported.append(network))
-    train(tiny(cache, tmp_path, average=0.7))
-    assert all(p.is_leaf and not p.requires_grad for p in exported[0].parameters())
-
-
-def test_averaging_may_begin_late_and_changes_no_step(cache, tmp_path):
-    config = tiny(cache, tmp_path / "run")
-    train(replace(config, max_minutes=0.0))
-    train(replace(config, average=0.9))
-    train(replace(config, output=str(tmp_path / "without")))
-    found, without = networks_after(tmp_path / "run"), networks_after(tmp_path / "without")
-    assert not any(has_changed(without[name], found[name]) for name in without)
-    assert set(found) == {*without, "average"}
-    longer = replace(config, stage2_steps=config.stage2_steps + 1)
-    train(longer)  # and may end
-    assert set(networks_after(tmp_path / "run")) == set(without)
 
 
 def test_what_does_not_fit_the_cache_or_machine(cache, tmp_path):

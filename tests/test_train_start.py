@@ -104,7 +104,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
     path, _ = saved(tmp_path, "hrinet-mse")
     with pytest.raises(InputError, match="does not fit the generator"):
         start_from_weights(build(model_config("ae")).generator, path, window=WINDOW)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="does not exist"):
         none = tmp_path / "none.safetensors"
         start_from_weights(build(model_config("ae")).generator, none, window=WINDOW)
 
@@ -136,6 +136,8 @@ def test_stage_1_of_another_run_brings_its_average(cache, tmp_path):
     assert all(torch.equal(exported[0][key], exported[1][key]) for key in exported[0])
     averaged = {newest_snapshot(tmp_path / name).facts["averaged"] for name in NAMES}
     assert averaged == {whole.steps}
+    train(replace(second, output=str(tmp_path / "anew"), average=0.5))
+    assert newest_snapshot(tmp_path / "anew").facts["averaged"] == whole.second_steps
     without = replace(second, output=str(tmp_path / "without"), average=0.0)
     train(without)
     assert not any("network/average" in key for key in weights_of(tmp_path / "without"))

@@ -70,3 +70,12 @@ def test_padding_is_air_beside_the_gap_and_the_neighbour_beyond():
     assert one.padding[0].all()
     assert not one.padding[1:].any()
     assert (array == -2000).sum() == 7 * 5 + 5  # the scan itself is as it was
+
+
+def test_padding_beside_the_hidden_slice_is_not_judged_either():
+    array = np.full((7, 4, 5), 100, np.int16)
+    for index, row in ((1, 0), (2, 1), (3, 2), (4, 3)):
+        array[index, row] = -2000
+    (one,) = trials(volume_at(np.arange(7.0), array), padding=-2000, count=1)
+    assert one.padding.all(axis=1).tolist() == [False, True, True, True]  # hidden is slice 3
+    assert not one.padding[0].any()  # of a slice that is not there

@@ -61,6 +61,12 @@ def test_it_never_overflows():
     assert np.isfinite(interval(at)).all()
 
 
+def test_what_is_no_number_is_the_largest_error():
+    for curve in (error, interval):
+        of_nan, of_most = curve([np.nan, np.inf])
+        assert of_nan == of_most > 1000
+
+
 @given(st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=30))
 def test_curves_that_rise_stay_monotone(values):
     at = np.sort(np.array(values, np.float32))

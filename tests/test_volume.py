@@ -7,7 +7,7 @@ import pytest
 
 from conftest import make_geometry
 from hrinet.errors import GeometryError, InputError
-from hrinet.volume import Provenance, Uncertainty, Volume
+from hrinet.volume import Provenance, SourceInfo, Uncertainty, Volume
 
 
 def test_a_volume_is_read_only_and_knows_its_slices(thick):
@@ -62,3 +62,15 @@ def test_a_subset_keeps_what_belongs_to_its_slices(thick):
 def test_a_subset_goes_one_way(thick):
     with pytest.raises(GeometryError):
         thick.subset([1, 3, 2])
+
+
+def test_where_a_volume_came_from_is_no_matter_of_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    info = SourceInfo(path="x.nii")
+    assert replace(info, notes=("read",)).location == info.location == str(tmp_path / "x.nii")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    assert info.location == str(tmp_path / "x.nii")
+    assert SourceInfo(path="x.nii") == info
+    assert SourceInfo(path=str(tmp_path)).location == str(tmp_path)
+    assert SourceInfo().location == ""

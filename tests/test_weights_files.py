@@ -62,3 +62,9 @@ def test_damaged_files_are_clear_errors(tmp_path):
     path.unlink()
     with pytest.raises(InputError, match=r"w\.safetensors: cannot be read: No such file"):
         read_weights(path)
+
+
+def test_the_description_is_no_file_of_weights(tmp_path):
+    save_small(tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"w\.json: is the description .*w\.safetensors$"):
+        read_weights(tmp_path / "w.json")

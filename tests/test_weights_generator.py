@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -8,7 +9,9 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from hrinet.errors import InputError  # noqa: E402
+from hrinet.networks.flow_net import FlowNet, FlowNetConfig  # noqa: E402
 from hrinet.synthesize.registry import METHODS  # noqa: E402
+from hrinet.weights.files import save_weights  # noqa: E402
 from hrinet.weights.generator import load_generator  # noqa: E402
 from weights_tools import save_small  # noqa: E402
 
@@ -43,6 +46,21 @@ def test_a_description_that_does_not_fit_is_a_clear_error(tmp_path, change):
     told = json.loads((tmp_path / "w.json").read_text())
     (tmp_path / "w.json").write_text(json.dumps({**told, **change}))
     with pytest.raises(InputError, match=r"w\.safetensors: does not fit the model in w\.json"):
+        load_generator(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("hrinet-flow", "the weights are"), ("own", r"the weights \(named 'own'\) are")],
+)
+def test_weights_of_hrinet_flow_are_named_as_such(tmp_path, name, words):
+    network = FlowNet(FlowNetConfig(decoder_blocks=1, encoder_blocks=1))
+    described = {
+        **{"name": name, "model": asdict(network.config), "steps": 0, "steps_planned": 0},
+        **{"scans": 0, "patients": 0, "collections": []},
+    }
+    save_weights(tmp_path / "w.safetensors", network.state_dict(), described)
+    with pytest.raises(InputError, match=f"{words} of hrinet-flow, not of the family"):
         load_generator(tmp_path / "w.safetensors")
 
 

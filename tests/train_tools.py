@@ -19,7 +19,8 @@ import numpy as np
 
 import hrinet
 from conftest import make_geometry
-from hrinet.train.cache import Cache, build_cache
+from hrinet.train.cache import Cache
+from hrinet.train.caching import build_cache
 from hrinet.train.config import TrainConfig, config_json, config_of, load_config
 from hrinet.train.fields import recipe_names
 from hrinet.train.manifest import Entry, Manifest

@@ -25,7 +25,7 @@ import hrinet
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.hrinet_flow import HrinetFlow
 from hrinet.synthesize.interpolator import Gap
-from hrinet.synthesize.padding import seen_by_neighbours
+from hrinet.synthesize.padding import seen_by_neighbours, without_padding
 from hrinet.synthesize.slice_trust import SliceSigns, roughness
 from hrinet.train.manifest import load_manifest
 from hrinet.weights import packaged_weights
@@ -52,9 +52,14 @@ def factors_of(slices: int, spacing_mm: float) -> list[int]:
 
 
 def slices_of(volume: hrinet.Volume, factor: int) -> np.ndarray:
-    """Of every synthetic slice: noise, loss, middle, log expected and log found error."""
+    """Of every synthetic slice: noise, loss, middle, log expected and log found error.
+
+    The first three are those that the method itself takes; both errors are of voxels that no
+    padding touches.
+    """
+    padding = volume.padding_hu
     thin, _ = thinned(volume, factor)
-    rough = [roughness(slice_) for slice_ in thin.array]
+    rough = [roughness(without_padding(slice_, padding)) for slice_ in thin.array]
     positions = thin.geometry.positions_mm
     t = [step / factor for step in range(1, factor)]
     method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision="f32")
@@ -65,22 +70,26 @@ def slices_of(volume: hrinet.Volume, factor: int) -> np.ndarray:
             first = left - around[0]
             slices = [thin.array[index] for index in around]
             gap = Gap(
-                slices=tuple(seen_by_neighbours(slices, first, volume.padding_hu)),
+                slices=tuple(seen_by_neighbours(slices, first, padding)),
                 positions_mm=tuple(float(positions[index]) for index in around),
                 left=first,
                 pixel_spacing_mm=thin.geometry.pixel_spacing,
                 slice_thickness_mm=thin.geometry.slice_thickness,
             )
             for step, made in enumerate(running.synthesize_with_error(gap, t), 1):
-                expected = float(made.expected_error.mean())
                 signs = SliceSigns.of(
                     measured=(rough[left] + rough[left + 1]) / 2,
                     own=roughness(made.values),
-                    expected=expected,
+                    expected=float(made.expected_error.mean()),
                     t=step / factor,
                 )
                 truth = volume.array[left * factor + step]
-                found = np.abs(np.rint(made.values) - truth).mean()
+                near = (truth, *slices[first : first + 2])
+                inside = np.all([one != padding for one in near], axis=0)
+                if not inside.any():
+                    continue
+                expected = made.expected_error[inside].mean()
+                found = np.abs(np.rint(made.values) - truth)[inside].mean()
                 rows.append(
                     [signs.noise, signs.loss, signs.middle, np.log(expected), np.log(found)]
                 )

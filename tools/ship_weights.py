@@ -86,6 +86,7 @@ def model_card(description: Description, weights: Path) -> str:
             "recipe |",
             f"| steps of stage 2 | {second} of {config.second_steps}; {recipe.second_steps} in the "
             "recipe |",
+            *_average(values.get("averaged"), config.average),
             *_beginning(values.get("started_from")),
             f"| other than in the recipe | {_other_settings(config)} |",
             f"| seed | {values['seed']} |",
@@ -122,6 +123,15 @@ def model_card(description: Description, weights: Path) -> str:
             "",
         ]
     )
+
+
+def _average(averaged: int | None, factor: float) -> list[str]:
+    """Row of the table on what the numbers are; None in descriptions that do not tell."""
+    if averaged is None:
+        return []
+    if not averaged:
+        return ["| weights | the last step's |"]
+    return [f"| weights | moving average ({factor:g}) of the last {averaged} steps |"]
 
 
 def _beginning(started: dict[str, Any] | None) -> list[str]:

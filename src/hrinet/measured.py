@@ -20,17 +20,25 @@ def told_provenance(source: SliceSource) -> tuple[Provenance, ...] | None:
     series its marks.
 
     Returns:
-        One record a slice; None where nothing tells, as for any scan.
+        One record a slice; None where nothing tells, as for any scan, or for a wrapper that has
+        other slices than what it wraps. Records of a file count the slices of that file: what a
+        synthetic slice was made from is not in it.
 
     Raises:
         InputError: if a DICOM file cannot be read.
     """
-    while isinstance(source, WrappedSource):
-        source = source.source
+    inner = source
+    while isinstance(inner, WrappedSource):
+        inner = inner.source
+    known = _told(inner)
+    return known if known is not None and len(known) == len(source.geometry) else None
+
+
+def _told(source: SliceSource) -> tuple[Provenance, ...] | None:
     if isinstance(source, Volume):
         return source.provenance
     if not isinstance(source, DicomScan):
-        return known_provenance(Path(source.info.path), source.geometry)
+        return known_provenance(Path(source.info.location), source.geometry)
     from hrinet.io.dicom.derive.made import is_made
 
     if not is_made(source):
@@ -58,7 +66,7 @@ def measured(source: SliceSource) -> tuple[bool, ...]:
 
 
 def refuse_synthetic(source: SliceSource) -> None:
-    """Refuse a source that holds synthetic slices, which would pass for originals in its result.
+    """Refuse a source that holds synthetic slices, which would pass for measured ones.
 
     Raises:
         RequestError: if it holds any, or is a DICOM series that this program made.
@@ -71,7 +79,9 @@ def refuse_synthetic(source: SliceSource) -> None:
         return
     synthetic = measured(source).count(False)
     if synthetic:
+        named = "1 synthetic slice" if synthetic == 1 else f"{synthetic} synthetic slices"
+        taken = "an original" if synthetic == 1 else "originals"
         raise RequestError(
-            f"{source.info.path or 'the volume'}: holds {synthetic} synthetic slices of HRINet, "
-            "which would pass for originals; fill its source instead"
+            f"{source.info.path or 'the volume'}: holds {named} of HRINet, which would pass for "
+            f"{taken}; use its source instead"
         )

@@ -10,7 +10,7 @@ import numpy as np
 
 from hrinet.errors import RequestError, RunError
 from hrinet.io.dicom_options import DicomOptions
-from hrinet.io.formats import check_writable, is_dicom_output
+from hrinet.io.formats import check_writable, is_dicom_output, is_folder
 from hrinet.io.guard import refuse_inputs
 from hrinet.io.sidecar import half_width_path, own_sidecar, refuse_sidecars
 from hrinet.job import Job, Options
@@ -62,20 +62,16 @@ def check_outputs(input_path: Path, outputs: Outputs, options: Options) -> None:
         check_writable(path)
     if outputs.preview and outputs.preview.suffix.lower() != ".png":
         raise RequestError(f"{outputs.preview}: --preview draws a PNG; end its name in .png")
-    weights = options.weights
+    volumes = (outputs.volume, *outputs.maps)
+    folders = [path for path in volumes if is_folder(path)]
     refuse_inputs(
         (
-            outputs.volume,
-            *outputs.maps,
+            *(path for path in volumes if path not in folders),
             own_sidecar(outputs.volume),
             *(path for path in (outputs.preview, outputs.report) if path),
         ),
-        (
-            input_path,
-            outputs.dicom.like,
-            weights,
-            weights.with_suffix(".json") if weights else None,
-        ),
+        (input_path, outputs.dicom.like, *_weights_files(options.weights)),
+        folders=folders,
     )
     refuse_sidecars([outputs.report])
     dicom = any(map(is_dicom_output, (outputs.volume, *outputs.maps)))
@@ -88,6 +84,17 @@ def check_outputs(input_path: Path, outputs: Outputs, options: Options) -> None:
         raise RequestError(
             f"{chosen} is for DICOM output; give a folder or a .zip instead of {outputs.volume}"
         )
+
+
+def _weights_files(weights: Path | None) -> tuple[Path, ...]:
+    """What belongs to weights of one's own; not all kinds have all of it."""
+    if weights is None:
+        return ()
+    from hrinet.weights.find import find_weights
+    from hrinet.weights.flow import graph_paths
+
+    weights = find_weights(weights)
+    return weights, weights.with_suffix(".json"), *graph_paths(weights)
 
 
 def check_space(outputs: Outputs, job: Job) -> None:

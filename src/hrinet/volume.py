@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -48,6 +49,13 @@ class Provenance:
         return self.source is None
 
 
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""  # It was deleted: nothing can be found from it any more.
+
+
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
     """What a reader found out about an input, besides voxels and geometry.
@@ -65,6 +73,7 @@ class SourceInfo:
         alternatives: other volumes of the same input, one line each, beginning with their UID.
         file_axes: which axis of the file (0 slowest) each of (slice, row, column) is, so that a
             writer can restore the order.
+        folder: the current folder when the input was opened, from which a relative ``path`` leads.
     """
 
     format: str = "memory"
@@ -77,6 +86,12 @@ class SourceInfo:
     dropped: tuple[str, ...] = ()
     alternatives: tuple[str, ...] = ()
     file_axes: tuple[int, int, int] = (0, 1, 2)
+    folder: str = field(default_factory=_current_folder, repr=False, compare=False)
+
+    @property
+    def location(self) -> str:
+        """Where the input lies, whatever the current folder is by now; empty if nowhere."""
+        return str(Path(self.folder, self.path)) if self.path else ""
 
 
 class SliceSource(Protocol):

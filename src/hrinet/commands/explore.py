@@ -14,7 +14,8 @@ def explore(
     weights: Annotated[
         Path,
         typer.Argument(
-            metavar="WEIGHTS", help="A .safetensors file of 'hrinet train', or its output folder."
+            metavar="WEIGHTS",
+            help="A .safetensors file, the output folder of 'hrinet train', or a model that ships.",
         ),
     ],
     input_path: Annotated[

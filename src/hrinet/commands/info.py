@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hrinet.commands.parsing import parse_spacing
+from hrinet.plan.spacing import parse_spacing
 from hrinet.synthesize.registry import AUTO, method_help
 
 

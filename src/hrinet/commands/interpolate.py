@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from hrinet.commands.parsing import parse_range, parse_spacing
+from hrinet.commands.parsing import parse_range
+from hrinet.plan.spacing import parse_spacing
 from hrinet.synthesize.registry import AUTO, method_help
 
 

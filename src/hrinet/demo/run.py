@@ -12,6 +12,7 @@ import numpy as np
 from hrinet.demo.phantom import TorsoPhantom
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan, read, write
+from hrinet.io.sidecar import read_kinds, sidecar_path
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.synthesize.registry import ranked_methods
@@ -22,42 +23,50 @@ _NOISE_HU = 12.0
 _DATA_RANGE = 2000.0  # PSNR on [-1000, 1000] HU.
 
 
-def run_demo(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def run_demo(
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
     """Make a phantom in 5 mm slices, fill its gaps with every method, compare with the truth.
 
     The truth is the phantom itself, evaluated without noise at the positions and the thickness of
     the synthetic slices; it never passes through a file or a method.
 
     Args:
-        folder: created if need be; existing results in it are replaced.
+        folder: created if need be.
+        overwrite: whether files of the demo's names that are in it may be replaced.
         progress: called after every output slice of the best method.
 
     Returns:
         A JSON object: the paths, and error of every method on synthetic slices only.
 
     Raises:
-        RequestError: if the folder is a file.
+        RequestError: if the folder is a file, or holds a file of the demo's names that may not be
+            replaced; nothing is written then.
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: is a file, expected a folder to put the demo's results in")
+    methods = ranked_methods()
+    scan, preview = folder / "thick.nii.gz", folder / "preview.png"
+    outputs = {method.name: folder / f"{method.name}.nii.gz" for method in methods}
+    if not overwrite:
+        _refuse_existing(scan, *outputs.values(), preview=preview)
     folder.mkdir(parents=True, exist_ok=True)
     phantom = TorsoPhantom()
     positions = [_SPACING_MM * index for index in range(_SLICES)]
     thick = phantom.volume(positions, thickness_mm=_SPACING_MM, noise_hu=_NOISE_HU)
-    scan = folder / "thick.nii.gz"
-    write(thick, scan, overwrite=True)
+    write(thick, scan, overwrite=overwrite)
 
     results: dict[str, Any] = {}
     truth: dict[float, np.ndarray] = {}
-    methods = ranked_methods()
     for method in methods:
         is_best = method is methods[-1]
-        output = folder / f"{method.name}.nii.gz"
+        output = outputs[method.name]
         report = interpolate_file(
             scan,
-            Outputs(
-                volume=output, preview=folder / "preview.png" if is_best else None, overwrite=True
-            ),
+            Outputs(volume=output, preview=preview if is_best else None, overwrite=overwrite),
             Options(method=method.name),
             progress=progress if is_best else None,
             command=f"hrinet interpolate {scan} {output} --method {method.name}",
@@ -71,7 +80,7 @@ def run_demo(folder: Path, *, progress: Callable[[int, int], None] | None = None
     return {
         "folder": str(folder),
         "input": str(scan),
-        "preview": str(folder / "preview.png"),
+        "preview": str(preview),
         "spacing_mm": [source.spacing_mm, report["plan"]["spacing_mm"]],
         "slices": [len(source), report["plan"]["slices"]],
         "noise_hu": _NOISE_HU,
@@ -79,12 +88,25 @@ def run_demo(folder: Path, *, progress: Callable[[int, int], None] | None = None
     }
 
 
+def _refuse_existing(*volumes: Path, preview: Path) -> None:
+    """Refuse to replace anything, before the first file is written.
+
+    Raises:
+        RequestError: naming the first file that is there.
+    """
+    beside = (sidecar_path(volume) for volume in volumes)
+    for path in (*volumes, *beside, preview):
+        if path.exists():
+            raise RequestError(
+                f"{path}: exists already; pass --overwrite (in Python overwrite=True) to replace "
+                "it and what else an earlier demo left there, or choose another folder"
+            )
+
+
 def _errors(
     output: Path, phantom: TorsoPhantom, truth: dict[float, np.ndarray]
 ) -> dict[str, float]:
     """Error of the synthetic slices (every third, to stay quick) against the analytic phantom."""
-    from hrinet.io.sidecar import read_kinds
-
     volume = read(output)
     kinds = read_kinds(output)
     synthetic = [index for index, kind in enumerate(kinds) if kind == "synthetic"][::3]

@@ -13,6 +13,8 @@ from hrinet.evaluate.thesis import TABLE_4_4, TABLE_4_5
 from hrinet.evaluate.work import Candidate
 from hrinet.synthesize.registry import METHODS, find_method
 from hrinet.weights.description import read_description
+from hrinet.weights.find import find_weights
+from hrinet.weights.flow import is_flow
 
 REFERENCE = "cubic"
 """The method that the others are compared with."""
@@ -109,7 +111,7 @@ def _registered(name: str) -> Candidate:
 def _own(weights: Sequence[Path]) -> dict[str, Candidate]:
     found: dict[str, Candidate] = {}
     for path in weights:
-        file = path / "weights.safetensors" if path.is_dir() else path
+        file = find_weights(path)
         description = read_description(file)
         if description.name in found:
             raise RequestError(
@@ -124,6 +126,6 @@ def _own(weights: Sequence[Path]) -> dict[str, Candidate]:
             name=description.name,
             weights=file,
             sha256=sha256,
-            is_family="reach_px" not in description.model,
+            is_family=not is_flow(description),
         )
     return found

@@ -28,6 +28,7 @@ from hrinet.evaluate.tables import (
 )
 from hrinet.evaluate.work import TRUTH
 from hrinet.explore.cases import require_torch_extra
+from hrinet.io.sidecar import refuse_sidecars
 from hrinet.io.staging import Staging
 
 REPORT_SCHEMA = "hrinet-evaluate-1"
@@ -47,12 +48,13 @@ def check(folder: Path, *, overwrite: bool, training: Path | None = None) -> Non
         training: folder of a training, for Figure 4-9; or None.
 
     Raises:
-        RequestError: if the folder is a file, a report exists that may not be replaced, or what
-            the figure needs is not installed.
+        RequestError: if the folder is a file, a report exists that may not be replaced, or would
+            replace the sidecar of a volume, or what the figure needs is not installed.
         InputError: if ``training`` is no folder of a training.
     """
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"{folder}: is a file, expected a folder for the reports")
+    refuse_sidecars(folder / name for name in NAMES)
     existing = [name for name in NAMES if (folder / name).exists()]
     if existing and not overwrite:
         raise RequestError(

@@ -17,6 +17,7 @@ from hrinet.evaluate.protocols import distinct
 from hrinet.geometry import Geometry
 from hrinet.io.formats import open_scan
 from hrinet.io.loading import load
+from hrinet.measured import refuse_synthetic
 from hrinet.types import SliceArray
 from hrinet.volume import Volume
 
@@ -132,9 +133,11 @@ def load_subject(path: Path, series_uid: str) -> tuple[Volume, int]:
 
     Raises:
         InputError: if it cannot be read.
-        RequestError: if it has fewer than three slices.
+        RequestError: if it has fewer than three slices, or holds synthetic ones.
     """
-    volume = load(open_scan(path, series=series_uid or None))
+    source = open_scan(path, series=series_uid or None)
+    refuse_synthetic(source)
+    volume = load(source)
     chosen = distinct([float(position) for position in volume.geometry.positions_mm])
     if len(chosen) < 3:
         raise RequestError(

@@ -43,6 +43,11 @@ _FINE = 3
 _SPAN_OF_LOG = 30.0
 _COUNTS_FROM = 0.01
 """Quantile of a figure below which its values do not set the scale; a spike must not either."""
+_LARGEST, _SMALLEST = 1e300, 1e-300
+"""Beyond them differences and quotients of two values need not be finite numbers."""
+_OUTSIDE = 10.0
+"""How far a line goes on outside its panel, in panels; pictures have no room for any number."""
+_MOST_TICKS = 8
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,21 +55,27 @@ class Curves:
     """The log of one run.
 
     Attributes:
-        name: of the run's folder.
-        stage2: step after which stage 2 began, or None.
+        folder: of the run, absolute; its name is that of the run.
+        stage2: step after which stage 2 began; None if the log has no line of stage 1 before one
+            of stage 2, as where a run began with another's stage 1.
         figures: (step, value) in order, by name.
     """
 
-    name: str
+    folder: Path
     stage2: int | None
     figures: Mapping[str, Sequence[tuple[int, float]]]
+
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return self.folder.name
 
 
 def read_curves(folder: Path) -> Curves:
     """Read the log of a run, finished or going on.
 
     Raises:
-        InputError: if there is no log, or no record in it.
+        InputError: if there is no log, or no figure in it.
     """
     try:
         records = read_log(folder)
@@ -75,17 +86,23 @@ def read_curves(folder: Path) -> Curves:
             f"{folder}: has no {LOG_NAME} with a line in it; expected the output of a training"
         )
     figures: dict[str, list[tuple[int, float]]] = {}
-    stage2 = None
-    last = 0
+    stage2 = before = None
     for record in records:
         step = record["step"]
         if record["stage"] == 2 and stage2 is None:
-            stage2 = last
-        last = step
+            stage2 = before
+        if record["stage"] == 1:
+            before = step
         for name, value in record.items():
-            if name not in _LEFT_OUT and isinstance(value, int | float) and math.isfinite(value):
-                figures.setdefault(name, []).append((step, float(value)))
-    return Curves(name=folder.resolve().name, stage2=stage2, figures=figures)
+            number = None if name in _LEFT_OUT else _drawable(value)
+            if number is not None:
+                figures.setdefault(name, []).append((step, number))
+    if not figures:
+        raise InputError(
+            f"{folder / LOG_NAME}: holds no figure that could be drawn; train on until its next "
+            "line, or leave the run out"
+        )
+    return Curves(folder=folder.resolve(), stage2=stage2, figures=figures)
 
 
 def draw_curves(runs: Sequence[Curves]) -> Image.Image:
@@ -98,10 +115,10 @@ def draw_curves(runs: Sequence[Curves]) -> Image.Image:
     pen = Pen(width, height)
     pen.text(_MARGIN, 38, "Learning curves", size=26)
     x: float = _MARGIN
-    for run, colour in _coloured(runs):
+    for (_, colour), name in zip(_coloured(runs), run_names(runs), strict=True):
         pen.draw.rectangle((x, 72, x + 22, 75), fill=colour)
-        pen.text(x + 30, 74, run.name, size=16)
-        x += 30 + drawing.text_width(run.name, size=16) + 28
+        pen.text(x + 30, 74, name, size=16)
+        x += 30 + drawing.text_width(name, size=16) + 28
     steps = [step for run in runs for line in run.figures.values() for step, _ in line]
     extent = (0, max(steps))
     for number, name in enumerate(names):
@@ -110,14 +127,9 @@ def draw_curves(runs: Sequence[Curves]) -> Image.Image:
         top = _HEADER + 28 + row * (_PANEL_HEIGHT + _GAP_Y)
         rect = Rect(left, top, left + _PANEL_WIDTH, top + _PANEL_HEIGHT)
         _draw_panel(pen, rect, name, runs, extent)
-    pen.text(
-        _MARGIN,
-        height - 28,
-        "Means over the steps between two lines of the log; horizontal: steps of the generator; "
-        "dashed: where stage 2 began.",
-        size=16,
-        colour=drawing.MUTED,
-    )
+    note = "Means over the steps between two lines of the log; horizontal: steps of the generator"
+    note += "; dashed: where stage 2 began." if any(run.stage2 is not None for run in runs) else "."
+    pen.text(_MARGIN, height - 28, note, size=16, colour=drawing.MUTED)
     return pen.image
 
 
@@ -133,7 +145,7 @@ class _Scale:
     def of(cls, values: Sequence[float]) -> _Scale:
         array = np.array(values)
         low, high = (float(v) for v in np.quantile(array, [_COUNTS_FROM, 1 - _COUNTS_FROM]))
-        is_log = low > 0 and high / low >= _SPAN_OF_LOG
+        is_log = low > 0 and high / low >= _SPAN_OF_LOG  # may be infinite
         if is_log:
             return cls(low / 1.2, high * 1.2, True)
         room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
@@ -142,16 +154,19 @@ class _Scale:
 
     def height(self, value: float) -> float:
         if self.is_log:
-            inside = max(value, self.low / 1e3)
-            return math.log(inside / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+            inside = math.log(max(value, self.low / 1e3)) - math.log(self.low)
+            height = inside / (math.log(self.high) - math.log(self.low))
+        else:
+            height = (value - self.low) / (self.high - self.low)
+        return min(max(height, -_OUTSIDE), 1 + _OUTSIDE)
 
     def ticks(self) -> list[float]:
         if not self.is_log:
             return _round_steps(self.low, self.high)
         powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
         many = len(powers) > 4
-        found = [f * 10.0**p for p in powers for f in ((1,) if many else (1, 3))]
+        apart = -(-len(powers) // _MOST_TICKS)
+        found = [f * 10.0**p for p in powers[::apart] for f in ((1,) if many else (1, 3))]
         return [tick for tick in found if self.low <= tick <= self.high]
 
 
@@ -193,18 +208,44 @@ def _draw_panel(
         at_y = rect.top + (1 - scale.height(tick)) * (rect.height - 1)
         label = f"{tick:.4g}"
         pen.text(rect.left - 8, at_y, label, size=14, colour=drawing.MUTED, anchor="rm")
-    for step in _round_steps(first, last):
+    for step in _round_steps(first, last, at_least=1.0):
         at_x = rect.left + (step - first) / max(last - first, 1) * (rect.width - 1)
         pen.draw.line([(at_x, rect.bottom), (at_x, rect.bottom + 5)], fill=drawing.MUTED)
         label = f"{step:,.0f}".replace(",", " ")
         pen.text(at_x, rect.bottom + 16, label, size=14, colour=drawing.MUTED, anchor="mm")
 
 
-def _round_steps(low: float, high: float) -> list[float]:
-    """Round numbers from low to high, about five."""
+def run_names(runs: Sequence[Curves]) -> list[str]:
+    """What the runs are called side by side: by so much of their paths as tells them apart."""
+    names = []
+    for run in runs:
+        others = {other.folder for other in runs} - {run.folder}
+        parts = run.folder.parts
+        count = 1
+        while count < len(parts) and any(o.parts[-count:] == parts[-count:] for o in others):
+            count += 1
+        names.append("/".join(parts[-count:]))
+    return names
+
+
+def _drawable(value: object) -> float | None:
+    """A figure as a number that can be drawn; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return 0.0 if abs(number) < _SMALLEST else min(max(number, -_LARGEST), _LARGEST)
+
+
+def _round_steps(low: float, high: float, *, at_least: float = 0.0) -> list[float]:
+    """Round numbers from low to high, about five, no nearer to each other than ``at_least``."""
     if not high > low:
         return [low]
-    step = drawing.round_length((high - low) / 3)
+    step = drawing.round_length(max((high - low) / 3, at_least))
     start = math.ceil(low / step - 1e-9)
     return [k * step for k in range(start, math.floor(high / step + 1e-9) + 1)]
 

@@ -93,11 +93,14 @@ def draw_features(maps: Iterable[FeatureMap], *, subtitle: str) -> Sheet:
     rows, labels = [], []
     for level in range(1, depth + 1):
         pair = by_name[f"EN{level}"], by_name[f"DE{level}"]
-        rows.append([tile for values in pair for tile in _channels(values)])
+        # DE1 has none of the channels that are shown, only the image.
+        image = normalised(pair[1][0]) if len(pair[1]) == 1 else None
+        rows.append([*(tile for values in pair for tile in _channels(values)), image])
         size = f"{pair[0].shape[2]} x {pair[0].shape[1]}"
         channels = f"{pair[0].shape[0]} and {pair[1].shape[0]} channels"
         labels.append((f"EN{level}, DE{level}", size, channels))
     heads = [f"{side} channel {c}" for side in ("EN", "DE") for c in SHOWN_CHANNELS]
+    heads.append("DE1, the image")
     return Sheet(
         title="Feature maps of the encoder (left) and the decoder (right)",
         subtitle=subtitle,
@@ -105,8 +108,8 @@ def draw_features(maps: Iterable[FeatureMap], *, subtitle: str) -> Sheet:
         row_labels=labels,
         column_labels=heads,
         side=144,
-        breaks=(len(SHOWN_CHANNELS),),
-        note="After activation, each map from its lowest to its highest value; DE1 is the image.",
+        breaks=(len(SHOWN_CHANNELS), 2 * len(SHOWN_CHANNELS)),
+        note="After activation, each map from its lowest to its highest value; DE1 has none.",
     )
 
 
@@ -140,7 +143,5 @@ def draw_latent(
 
 
 def _channels(values: NDArray[np.float32]) -> list[Pixels | None]:
-    """The shown channels; the image of DE1 once."""
-    if len(values) == 1:
-        return [normalised(values[0]), *[None] * (len(SHOWN_CHANNELS) - 1)]
+    """The shown channels; None where there are fewer."""
     return [normalised(values[c - 1]) if c <= len(values) else None for c in SHOWN_CHANNELS]

@@ -26,6 +26,7 @@ from hrinet.report.drawing import Pixels
 from hrinet.train import UnitArray, Window, to_hu
 from hrinet.train.folders import new_folder
 from hrinet.weights.description import Description
+from hrinet.weights.find import find_weights
 from hrinet.weights.generator import load_generator
 
 EXPLORE_SCHEMA = "hrinet-explore-1"
@@ -40,7 +41,7 @@ class Options:
 
     Attributes:
         cases: which figures; empty for all that there is something for.
-        beside: further weights, for the strips.
+        beside: further weights, for the strips; named likewise.
         at: index of the slice to show; the middle one if None.
         seed: of the latent samples.
         overwrite: whether existing files may be replaced.
@@ -83,7 +84,8 @@ def explore(weights: Path, input_path: Path, folder: Path, options: Options) -> 
     """Draw the figures of a model on the slices of a scan or cache.
 
     Args:
-        weights: a ``.safetensors`` file with its JSON beside it, or the folder of a training.
+        weights: a ``.safetensors`` file with its JSON beside it, the folder of a training, or the
+            name of a method whose weights are installed.
         input_path: a scan, or the folder of a cache.
         folder: where to; made if missing. All files appear, or none.
         options: what to draw.
@@ -233,8 +235,8 @@ def _samples_sheet(samples: UnitArray, model: Model, number: int) -> Sheet:
     )
 
 
-def _load(path: Path) -> Model:
-    file = path / "weights.safetensors" if path.is_dir() else path
+def _load(given: Path) -> Model:
+    file = find_weights(given)
     trained = load_generator(file)
     if trained.network.in_channels != 1:
         raise RequestError(

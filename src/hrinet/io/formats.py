@@ -114,7 +114,7 @@ def read(
     Returns:
         The volume, int16 where that is lossless, else float32; HU. Synthetic slices that this
         program wrote are known as such, by the sidecar beside a volume file or the marks of a DICOM
-        series.
+        series. The ``source`` of an original is its place in this input.
 
     Raises:
         InputError: if the input does not exist, is no CT volume, or is damaged.
@@ -248,7 +248,7 @@ def write(
         path: ``.nii``, ``.nii.gz``, ``.nrrd`` or ``.mha``; or a folder or ``.zip`` for a derived
             DICOM series, whose headers come from the scan that the volume was read from.
         overwrite: whether existing files may be replaced; those that the volume was read from
-            never are.
+            never are, whatever the current folder is by now.
         dicom: how a DICOM series is written.
 
     Raises:
@@ -261,7 +261,12 @@ def write(
     path = Path(path)
     suffix = check_writable(path, volume.geometry)
     beside = own_sidecar(path)
-    refuse_inputs((path, beside), (volume.info.path, dicom.like if dicom else None))
+    folders = (path,) if is_folder(path) else ()
+    refuse_inputs(
+        (beside,) if folders else (path, beside),
+        (volume.info.location, dicom.like if dicom else None),
+        folders=folders,
+    )
     series = None
     if is_dicom_output(path):
         from hrinet.io.dicom.derive.plan import plan_volume

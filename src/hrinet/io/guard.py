@@ -12,7 +12,12 @@ _HEADERS = (".nrrd", ".nhdr", ".mha", ".mhd")
 """Files that may name another one, which holds the voxels."""
 
 
-def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) -> None:
+def refuse_inputs(
+    outputs: Iterable[Path],
+    inputs: Iterable[str | Path | None],
+    *,
+    folders: Iterable[Path] = (),
+) -> None:
     """Refuse outputs that would replace an input or a part of it, or lie among its slices.
 
     Places are compared, not names: links, ``..`` and a file system that ignores case lead nowhere
@@ -20,28 +25,28 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path | None]) 
     there; a derived series may not, since it would be read with the input from then on.
 
     Args:
-        outputs: what will be written, sidecars included.
+        outputs: the files that will be written, sidecars included.
         inputs: what will be read; None, an empty name and what does not exist are passed over.
+        folders: the folders of derived DICOM series that will be written.
 
     Raises:
         RequestError: naming the first such output.
     """
-    from hrinet.io.formats import is_folder
-
     sources = [path for given in inputs if given for path in _files_of(Path(given))]
+    for folder in folders:
+        for source in sources:
+            if _holds(folder, source) or (source.is_dir() and _holds(source, folder)):
+                raise RequestError(
+                    f"{folder}: is the input's folder, lies in it or holds it; write the derived "
+                    "series somewhere else"
+                )
     for output in outputs:
         for source in sources:
-            if is_folder(output):
-                if _holds(output, source) or (source.is_dir() and _holds(source, output)):
-                    raise RequestError(
-                        f"{output}: is the input's folder, lies in it or holds it; write the "
-                        "derived series somewhere else"
-                    )
-            elif _is_same(output, source):
+            if _is_same(output, source):
                 raise RequestError(
                     f"{output}: is the input, which would be lost; choose another name"
                 )
-            elif source.is_dir() and _holds(source, output) and _is_dicom_file(output):
+            if source.is_dir() and _holds(source, output) and _is_dicom_file(output):
                 raise RequestError(
                     f"{output}: is a DICOM file in the input's folder and would be lost; choose "
                     "another name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -91,9 +92,19 @@ def _owners(path: Path) -> set[str] | None:
             return None
         names = content["outputs"] if "outputs" in content else [content["output"]]
         # Every output of several has a sidecar of its own, and all of them name all outputs.
-        return {str(name) for name in names if sidecar_path(Path(str(name))).name == path.name}
-    except (OSError, ValueError, KeyError, TypeError):
+        return {name for name in map(str, names) if _is_described_in(path, name)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _is_described_in(path: Path, name: str) -> bool:
+    """Whether ``name``, which a sidecar states, is that of a file which it belongs to."""
+    return _is_name(name) and sidecar_path(Path(name)).name == path.name
+
+
+def _is_name(text: str) -> bool:
+    """Whether a text is a name without a folder, as sidecars state them."""
+    return text != "" and Path(text).name == text
 
 
 def half_width_path(expected_error: Path) -> Path:
@@ -192,12 +203,14 @@ def _slice_entry(index: int, position_mm: float, entry: Provenance) -> dict[str,
     if not entry.is_synthetic:
         kept = {"kind": "original", "source": entry.source, "source_id": entry.source_id}
         return {**common, **kept, **error}
+    between: dict[str, Any] = {}
+    if entry.neighbours is not None:
+        between = {"t": round(entry.t, 9), "neighbours": list(entry.neighbours)}
     described: dict[str, Any] = {
         **common,
         "kind": "synthetic",
         "method": entry.method,
-        "t": round(entry.t, 9),
-        "neighbours": list(entry.neighbours or ()),
+        **between,
         **error,
     }
     if entry.flag:
@@ -261,7 +274,7 @@ def read_sidecar(output: Path) -> dict[str, Any]:
         content = json.loads(path.read_text("utf-8"))
         if content["schema"] == f"hrinet-sidecar-{SCHEMA_VERSION}":
             return dict(content)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         pass
     raise InputError(f"{path}: is not a readable HRINet sidecar")
 
@@ -286,32 +299,41 @@ def known_provenance(path: Path, geometry: Geometry) -> tuple[Provenance, ...] |
         geometry: of the volume as it was read.
 
     Returns:
-        One record a slice, whose indices count the slices of the scan that the volume was made
-        from; None if there is no sidecar, or it describes another file.
+        One record a slice, which counts the slices of this volume: ``source`` is the place of an
+        original in it, and the neighbours of a synthetic slice are those of another scan, so left
+        out. None if there is no sidecar, or it is damaged or describes another file.
     """
     try:
         content = read_sidecar(path)
         size = tuple(content["geometry"][name] for name in ("slices", "rows", "columns"))
         entries = content["slices"]
         # The file may have been renamed or converted, unless the one that is named is there, too.
-        is_other = content["output"] != path.name and path.with_name(content["output"]).exists()
+        other = str(content["output"])
+        is_other = other != path.name and _is_name(other) and path.with_name(other).exists()
         if is_other or size != geometry.shape or len(entries) != len(geometry):
             return None
-        return tuple(map(_provenance, entries))
-    except (InputError, LookupError, TypeError, ValueError):
+        return tuple(_provenance(index, entry) for index, entry in enumerate(entries))
+    except (InputError, LookupError, RecursionError, TypeError, ValueError):
         return None
 
 
-def _provenance(entry: Mapping[str, Any]) -> Provenance:
+def _provenance(index: int, entry: Mapping[str, Any]) -> Provenance:
     is_original = entry["kind"] == "original"
-    neighbours = None if is_original else entry["neighbours"]
     return Provenance(
-        source=entry["source"] if is_original else None,
-        source_id=entry["source_id"] if is_original else "",
-        method=None if is_original else entry["method"],
-        neighbours=(neighbours[0], neighbours[1]) if neighbours else None,
-        t=0.0 if is_original else entry["t"],
-        flag=entry.get("flag", ""),
-        expected_error_hu=entry.get("expected_error_hu"),
-        half_width_90_hu=entry.get("half_width_90_hu"),
+        source=index if is_original else None,
+        source_id=str(entry["source_id"]) if is_original else "",
+        method=None if is_original else str(entry["method"]),
+        t=0.0 if is_original else _number(entry.get("t")) or 0.0,
+        flag=str(entry.get("flag", "")),
+        expected_error_hu=_number(entry.get("expected_error_hu")),
+        half_width_90_hu=_number(entry.get("half_width_90_hu")),
     )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None: a damaged detail must not hide which slices are synthetic."""
+    try:
+        number = float(value)
+    except (OverflowError, TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

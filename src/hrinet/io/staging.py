@@ -35,7 +35,8 @@ class Staging:
 
         Raises:
             RequestError: if ``final`` exists and may not be overwritten, is a folder, lies in a
-                folder that does not exist or cannot be written, or was asked for before.
+                folder that does not exist or cannot be written, or was asked for before, by this
+                path or another that leads there.
         """
         self._check_new(final)
         if final.is_dir():
@@ -72,7 +73,9 @@ class Staging:
         return self._stage(final, Path.mkdir)
 
     def _check_new(self, final: Path) -> None:
-        if any(final == other for _, other in self._staged):
+        # Places, not names: a link or '..' leads to the same file.
+        place = os.path.realpath(final)
+        if any(place == os.path.realpath(other) for _, other in self._staged):
             raise RequestError(f"{final}: asked for as two outputs; give them different names")
         if not final.parent.is_dir():
             raise RequestError(f"{final}: its folder {final.parent} does not exist; create it")

@@ -28,6 +28,8 @@ def is_loopback(host: str) -> bool:
 class StatusServer:
     """Answers ``GET /metrics`` and ``GET /health``, and nothing else.
 
+    The address is taken at once; requests wait for their answer until :meth:`start`.
+
     A request whose Host header is not ours is refused, so that no web page can read the answers
     through a name that it lets point here.
 
@@ -96,15 +98,19 @@ class StatusServer:
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="status", daemon=True
         )
-        self._thread.start()
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
         return int(self._server.server_address[1])
 
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
     def close(self) -> None:
-        """Stop."""
-        self._server.shutdown()
+        """Stop, and give the address back."""
+        if self._thread.ident is not None:  # One that never began would be waited for in vain.
+            self._server.shutdown()
+            self._thread.join()
         self._server.server_close()
-        self._thread.join()

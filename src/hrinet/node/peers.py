@@ -270,31 +270,42 @@ def parse_peer(text: str, *, our_title: str = OUR_TITLE) -> DimsePeer | WebPeer:
     """A peer as it is written on the command line: ``AET@HOST:PORT`` or a URL.
 
     Raises:
-        RequestError: if it is neither.
+        RequestError: if it is neither; a text that may hold credentials is not repeated.
     """
-    if text.startswith(("http://", "https://")):
+    text = text.strip()
+    if is_web(text):
         return parse_url(text)
-    found = _PEER.fullmatch(text.strip())
-    if found is None or not 0 < int(found["port"]) < 65536:
-        raise RequestError(f"{text!r} is no peer; expected AET@HOST:PORT or an http(s) URL")
+    # An AE title may be anything, so a misspelt scheme with credentials would pass as one.
+    found = None if "//" in text else _PEER.fullmatch(text)
+    if found is None or not (0 < int(found["port"]) < 65536 and _is_title(found["title"])):
+        is_public = "//" not in text and ":" not in text.rpartition("@")[0]
+        what = repr(text) if is_public else "the text (not shown, it may hold a password)"
+        raise RequestError(f"{what} is no peer; expected AET@HOST:PORT or an http(s) URL")
     return DimsePeer(
-        title=check_title(found["title"]),
+        title=found["title"].strip(),
         host=found["host"],
         port=int(found["port"]),
         our_title=our_title,
     )
 
 
+def is_web(text: str) -> bool:
+    """Whether a text is meant as a URL of DICOMweb."""
+    return text.strip().lower().startswith(("http:", "https:"))
+
+
 def parse_url(text: str) -> WebPeer:
     """A DICOMweb server as it is written on the command line.
 
     Raises:
-        RequestError: if it is no URL, or contains credentials.
+        RequestError: if it is no URL, or contains credentials (any ``@``), which are not repeated.
     """
-    if "@" in text.partition("://")[2].partition("/")[0]:
+    text = text.strip()
+    if "@" in text:
         raise RequestError(
-            "credentials do not belong in a URL, where other users can see them; set the "
-            f"environment variable {AUTHORIZATION} to the Authorization header instead"
+            "credentials (what stands before an @) do not belong in a URL, where other users can "
+            f"see them; set the environment variable {AUTHORIZATION} to the Authorization header "
+            "instead"
         )
     try:
         parts = urlsplit(text)
@@ -305,7 +316,7 @@ def parse_url(text: str) -> WebPeer:
         raise RequestError(
             f"{text!r} is no http(s) URL; expected one such as http://127.0.0.1:8042/dicom-web"
         )
-    return WebPeer(url=text.rstrip("/"))
+    return WebPeer(url=parts.scheme + text[len(parts.scheme) :].rstrip("/"))
 
 
 def check_title(title: str) -> str:
@@ -314,9 +325,14 @@ def check_title(title: str) -> str:
     Raises:
         RequestError: if it is none.
     """
-    if not 1 <= len(title.strip()) <= 16 or "\\" in title or safe_title(title) != title.strip():
+    if not _is_title(title):
         raise RequestError(f"{title!r} is no AE title; expected 1 to 16 ASCII characters")
     return title.strip()
+
+
+def _is_title(text: str) -> bool:
+    title = text.strip()
+    return 1 <= len(title) <= 16 and "\\" not in title and safe_title(title) == title
 
 
 def _kind_of(path: Path) -> tuple[str, str]:

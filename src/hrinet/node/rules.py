@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from hrinet.commands.parsing import parse_spacing
 from hrinet.errors import InputError, RequestError
 from hrinet.plan.plan import MAX_INTERVALS
+from hrinet.plan.spacing import parse_spacing
 from hrinet.synthesize.registry import find_method
 
 Action = Literal["interpolate", "forward", "ignore"]

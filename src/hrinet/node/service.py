@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from hrinet.errors import RunError
@@ -64,17 +65,25 @@ class Node:
         self.metrics = Metrics()
         self.metrics.add("start_time_seconds", time.time())
         tls = server_tls(config)
-        listener = listen(config.host, config.port)
-        try:
+        with ExitStack() as undo:
+            # Every address before the store, so that one that is taken leaves nothing behind.
+            listener = listen(config.host, config.port)
+            undo.callback(listener.close)
+            if config.http is not None:
+                self._http = StatusServer(
+                    host=config.http[0],
+                    port=config.http[1],
+                    metrics=self.render_metrics,
+                    health=self.health,
+                )
+                undo.callback(self._http.close)
             self.store = Store(config.store, min_free_bytes=config.min_free_bytes)
-        except BaseException:
-            listener.close()
-            raise
-        try:
+            undo.callback(self.store.close)
             cleaned = self.store.clean()
             if cleaned:
                 LOG.info("removed %d objects that were never acknowledged", cleaned)
             self._committer = Committer(self.store.rows, self.store.objects.root)
+            undo.callback(self._committer.close)
             intake = Intake(
                 folder=self.store.objects,
                 rows=self.store.rows,
@@ -100,13 +109,6 @@ class Node:
                 max_associations=config.max_associations,
                 tls=tls,
             )
-            if config.http is not None:
-                self._http = StatusServer(
-                    host=config.http[0],
-                    port=config.http[1],
-                    metrics=self.render_metrics,
-                    health=self.health,
-                )
             if config.watch_web is not None:
                 self._web = WebWatch(
                     config=config,
@@ -116,10 +118,7 @@ class Node:
                     metrics=self.metrics,
                     stopping=self._stopping,
                 )
-        except BaseException:
-            listener.close()
-            self.store.close()
-            raise
+            undo.pop_all()
 
     @property
     def port(self) -> int:
@@ -148,6 +147,8 @@ class Node:
             thread.start()
             self._threads.append(thread)
         self._receiver.start()
+        if self._http is not None:
+            self._http.start()
 
     def stop(self) -> None:
         """Take in what is on its way, end the work at hand, and close the store."""

@@ -23,7 +23,7 @@ from hrinet.node.config import (
 from hrinet.node.extra import require_node_extra
 from hrinet.node.http import is_loopback
 from hrinet.node.logs import LOG, log_to_stderr
-from hrinet.node.peers import DimsePeer, check_title, parse_peer, parse_url
+from hrinet.node.peers import DimsePeer, check_title, is_web, parse_peer, parse_url
 from hrinet.node.rules import DEFAULT_RULES, load_rules
 from hrinet.node.tls import load_certificates
 
@@ -65,8 +65,8 @@ def make_config(
     title = check_title(title)
     if peer is not None and peer_web is not None:
         raise RequestError("--peer and --peer-web exclude each other; results go to one place")
-    if peer is not None and peer.startswith(("http:", "https:")):
-        raise RequestError(f"--peer {peer!r} is a URL; pass it as --peer-web")
+    if peer is not None and is_web(peer):
+        raise RequestError(f"--peer {parse_url(peer).name} is a URL; pass it as --peer-web")
     if watch_web is None and watch_since != "new":
         raise RequestError("--watch-since needs --watch-web")
     target = parse_peer(peer, our_title=title) if peer is not None else None

@@ -54,7 +54,11 @@ class Store:
             raise RequestError(f"{root}: is in use by another node; stop that first") from error
         self.root = root
         self.objects = ObjectFolder(root / "objects", min_free_bytes=min_free_bytes)
-        self.rows = Queue(root / "queue.sqlite3")
+        try:
+            self.rows = Queue(root / "queue.sqlite3")
+        except BaseException:
+            os.close(self._lock)
+            raise
         sync_folder(root)
 
     def __enter__(self) -> Store:

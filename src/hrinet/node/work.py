@@ -134,8 +134,8 @@ def interpolate_series(task: Task) -> None:
         HrinetError: if the input is at fault or the work fails.
     """
     from hrinet import job, pipeline
-    from hrinet.commands.parsing import parse_spacing
     from hrinet.plan.plan import Request
+    from hrinet.plan.spacing import parse_spacing
 
     options = task.options
     pipeline.interpolate_file(

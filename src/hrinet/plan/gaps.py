@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -104,9 +105,11 @@ def inspect_gaps(
                 f"the gap {where} is {gap:.4g} mm wide, more than {limits.flag_mm:.4g} mm"
             )
         if gap > limits.refuse_mm or ratio > limits.refuse_ratio:
+            times = limits.refuse_ratio
+            or_times = f" and {times:.2g} times" if math.isfinite(times) else ""
             refused.append(
                 f"the gap {where} is {gap:.4g} mm wide ({ratio:.2g} times those around it), the "
-                f"limit is {limits.refuse_mm:.4g} mm and {limits.refuse_ratio:.2g} times; "
+                f"limit is {limits.refuse_mm:.4g} mm{or_times}; "
                 + limits.remedy.format(wider=int(gap) + 1)
             )
     is_even = all(abs(gap - median) <= UNIFORM_TOLERANCE * median for gap in gaps)

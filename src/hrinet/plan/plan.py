@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from hrinet.errors import RequestError
 from hrinet.geometry import UNIFORM_TOLERANCE
@@ -158,20 +159,33 @@ def check_request(request: Request) -> None:
     """Refuse what is wrong with a request, whatever the source.
 
     Raises:
-        RequestError: if a number is out of its range, or two contradict each other.
+        RequestError: if a value is of the wrong type or out of its range, or two contradict each
+            other.
     """
-    if request.factor is not None:
-        if not 1 <= request.factor <= MAX_INTERVALS:
-            raise RequestError(f"factor must be 1 to {MAX_INTERVALS}, got {request.factor}")
-        if request.spacing != "iso":
+    _check_types(spacing=request.spacing, factor=request.factor, grid=request.grid)
+    factor, spacing = request.factor, request.spacing
+    if factor is not None:
+        if not 1 <= factor <= MAX_INTERVALS:
+            raise RequestError(f"factor must be 1 to {MAX_INTERVALS}, got {factor}")
+        if spacing != "iso":
             raise RequestError(
-                f"factor {request.factor} and spacing {request.spacing:.6g} mm contradict each "
-                "other; give one of them"
+                f"factor {factor} and spacing {spacing:.6g} mm contradict each other; give one of "
+                "them"
             )
-        return
-    spacing = request.spacing
-    if spacing != "iso" and not (math.isfinite(spacing) and spacing > 0):
+    elif spacing != "iso" and not (math.isfinite(spacing) and spacing > 0):
         raise RequestError(f"spacing must be a positive number of mm or 'iso', got {spacing}")
+
+
+def _check_types(*, spacing: object, factor: object, grid: object) -> None:
+    """Refuse what a caller without a type checker may pass: it would fail later, or be rounded."""
+    is_number = isinstance(spacing, numbers.Real) and not isinstance(spacing, bool)
+    if not is_number and not (isinstance(spacing, str) and spacing == "iso"):
+        raise RequestError(f"spacing must be a positive number of mm or 'iso', got {spacing!r}")
+    is_integer = isinstance(factor, numbers.Integral) and not isinstance(factor, bool)
+    if factor is not None and not is_integer:
+        raise RequestError(f"factor must be an integer, got {factor!r}")
+    if grid is not None and grid not in get_args(Grid):
+        raise RequestError(f"grid must be one of {', '.join(get_args(Grid))}, got {grid!r}")
 
 
 def _checked_range(request: Request, count: int) -> tuple[int, int]:

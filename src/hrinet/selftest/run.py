@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from hrinet.errors import RangeExceededError, RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
+from hrinet.measured import refuse_synthetic
 from hrinet.selftest.hide import Held, Hiding, Thinned, Trials, choose_trials, spread
 from hrinet.selftest.report import Scored, describe_method, describe_test
 from hrinet.selftest.score import looks_like_labels, score
@@ -89,7 +90,7 @@ def selftest_file(
 
     Raises:
         InputError: if the input is damaged.
-        RequestError: if it is too short to hide anything, or no scan.
+        RequestError: if it is too short to hide anything, no scan, or holds synthetic slices.
     """
     source = open_scan(path, series=series, limits=limits)
     return selftest(source, options, subject=str(path), progress=progress)
@@ -119,9 +120,10 @@ def selftest(
 
     Raises:
         InputError: if the scan is damaged.
-        RequestError: if it is too short to hide anything, or no scan.
+        RequestError: if it is too short to hide anything, no scan, or holds synthetic slices.
     """
     options = options or SelftestOptions()
+    refuse_synthetic(source)
     methods = _chosen(options)
     trials = choose_trials(
         source.geometry,

@@ -15,6 +15,7 @@ from hrinet.io.guard import refuse_inputs
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.sidecar import refuse_sidecars
 from hrinet.io.staging import Staging
+from hrinet.job import gap_limits
 from hrinet.surface.compare import Panel, draw_comparison
 from hrinet.surface.extract import Shaping, Surface, extract_surface
 from hrinet.surface.files import Part, check_mesh_path, write_meshes
@@ -157,6 +158,7 @@ def parse_coordinates(text: str) -> Coordinates:
 
 def _check(outputs: Outputs, options: Options) -> None:
     """Refuse what cannot work before anything is read."""
+    gap_limits(options.max_gap_mm)
     if options.fill != NO_FILL:
         method = find_method(options.fill)
         if method.missing:

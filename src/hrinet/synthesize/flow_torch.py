@@ -18,6 +18,9 @@ from hrinet.types import SliceArray
 from hrinet.weights.files import read_weights
 from hrinet.weights.graphs import DecoderGraph, EncoderGraph
 
+_ALONE = threading.Lock()
+"""PyTorch's switch of TF32 is the whole process's: threads would turn it back for each other."""
+
 
 class TorchEngine(FlowEngine):
     """The network itself on a device of PyTorch."""
@@ -61,8 +64,6 @@ class TorchEngine(FlowEngine):
 class _TorchRun(NetworkRun):
     def __init__(self, encoder: EncoderGraph, decoder: DecoderGraph, device: torch.device) -> None:
         self._encoder, self._decoder, self._device = encoder, decoder, device
-        # The switch of TF32 is the whole process's: two threads would turn it back for each other.
-        self._alone = threading.Lock()
 
     def iterate(
         self, scene: Scene, t: Sequence[float], precision: str, *, view: View = PLAIN
@@ -74,12 +75,12 @@ class _TorchRun(NetworkRun):
             torch.from_numpy(values).to(self._device)
             for values in (scene.slices, scene.offsets, scene.thickness)
         )
-        with self._alone, _in_float32():
+        with _in_float32():
             motion, texture = self._encoder(slices)
         for position in map(view.position, t):
             at = torch.tensor([position], dtype=torch.float32, device=self._device)
             weights = torch.from_numpy(scene.weights(position)).to(self._device)
-            with self._alone, _in_float32():
+            with _in_float32():
                 found = self._decoder(slices, motion, texture, offsets, thickness, at, weights)
             values, log_error = (view.mirrored(part[0, 0].float().cpu().numpy()) for part in found)
             yield values[:rows, :columns], log_error[:rows, :columns]
@@ -87,6 +88,6 @@ class _TorchRun(NetworkRun):
 
 @contextmanager
 def _in_float32() -> Iterator[None]:
-    """Without TF32, whose 10 bits of mantissa cannot tell 1000 from 1001 HU."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    """Without TF32, whose 10 bits of mantissa cannot tell 1000 from 1001 HU; one at a time."""
+    with _ALONE, torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield

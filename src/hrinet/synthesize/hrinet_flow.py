@@ -186,7 +186,9 @@ class _Running(HrinetFlow):
 
     def _judged(self, trial: Trial) -> _Judged:
         """Every so many voxels of a hidden slice, of those that are the network's."""
-        made = next(self.synthesize_with_error(trial.gap, (trial.t,)))
+        # Kept until the end: without it the values lie in buffers that another gap may be given.
+        results = self.synthesize_with_error(trial.gap, (trial.t,))
+        made = next(results)
         truth = np.asarray(trial.truth, FLOAT32)
         inner = trial.gap.slices[trial.gap.left : trial.gap.left + 2]
         # Metal is the cubic's, and off by thousands of HU: it says nothing of anything else.
@@ -196,9 +198,9 @@ class _Running(HrinetFlow):
         usable = ~touched(outside) if outside.any() else ~outside
         if trial.padding is not None:
             usable &= ~trial.padding
-        off = np.abs(np.rint(made.values) - truth)
+        values, measured = (each[usable][::_CHECK_EVERY] for each in (made.values, truth))
         return _Judged(
-            found=off[usable][::_CHECK_EVERY],
+            found=np.abs(np.rint(values) - measured),
             expected=made.expected_error[usable][::_CHECK_EVERY],
             half_width=made.half_width[usable][::_CHECK_EVERY],
             gap_mm=trial.gap.width_mm,

@@ -325,7 +325,10 @@ def find_method(name: str = AUTO, *, weights: Path | None = None) -> Method:
 
 def _trained_method(name: str, weights: Path) -> Method:
     from hrinet.weights.description import read_description
+    from hrinet.weights.find import find_weights
+    from hrinet.weights.flow import is_flow
 
+    weights = find_weights(weights)
     description = read_description(weights)
     found = description.name
     if name not in (AUTO, found):
@@ -334,7 +337,7 @@ def _trained_method(name: str, weights: Path) -> Method:
             "--method out"
         )
     summary = "weights of one's own"
-    if "reach_px" in description.model:  # hrinet.networks.flow_net
+    if is_flow(description):
         like_it = replace(find_method("hrinet-flow"), name=found, summary=summary, rank=None)
         return replace(like_it, weights=None, build=partial(_hrinet_flow, weights))
     return replace(_family(found, summary), weights=None, build=partial(_generator, weights))

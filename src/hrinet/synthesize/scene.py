@@ -124,14 +124,14 @@ def scene_of(gap: Gap, *, knows_thickness: bool) -> Scene:
         index = min(max(index, 0), len(gap.slices) - 1)
         values = slices[0, slot, :rows, :columns]
         values[...] = gap.slices[index]
-        if slot in (0, 3):  # Metal that only an outer slice shows would be subtracted many times.
-            np.clip(values, *WINDOW, out=values)
     for slot in (1, 2, 0, 3):  # the inner ones first, from which the outer ones take what they lack
         values = slices[0, slot, :rows, :columns]
         is_finite = np.isfinite(values)
         if not is_finite.all():
             inner_ones = slices[0, min(max(slot, 1), 2), :rows, :columns]
             np.copyto(values, _AIR_HU if slot in (1, 2) else inner_ones, where=~is_finite)
+        if slot in (0, 3):  # Metal that only an outer slice shows would be subtracted many times.
+            np.clip(values, *WINDOW, out=values)
     if below or right:
         slices = np.pad(
             slices[..., :rows, :columns], ((0, 0), (0, 0), (0, below), (0, right)), mode="edge"

@@ -33,7 +33,8 @@ class Trial:
         gap: of every second slice, without the hidden one.
         t: where the hidden one lies in the gap.
         truth: the hidden one, shape (row, column), HU.
-        padding: where it is outside the field of view, of that shape; None if nowhere.
+        padding: where it or a slice beside it is outside the field of view, of that shape; None if
+            the scan has no such value.
     """
 
     gap: Gap
@@ -123,7 +124,11 @@ def _trial(
     )
     t = (float(positions[hidden]) - float(positions[hidden - 1])) / gap.width_mm
     truth = arrays[hidden]
-    outside = None if padding is None else truth == padding
+    outside = None
+    if padding is not None:
+        # Beside padding a slice is padding too, or partly the air that the padding is taken for.
+        beside = (arrays[n] == padding for n in (hidden - 1, hidden, hidden + 1))
+        outside = np.logical_or.reduce(tuple(beside))
     return Trial(gap, t, without_padding(truth, padding), outside)
 
 

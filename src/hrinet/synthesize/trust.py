@@ -107,7 +107,7 @@ class Calibration:
         """Expected absolute error, and half the width of the interval that holds 90 % of voxels.
 
         Args:
-            log_error: of the network, of any shape.
+            log_error: of the network, of any shape; what is no number counts as the largest.
             gap_mm: width of the gap.
 
         Returns:
@@ -115,7 +115,8 @@ class Calibration:
         """
         start = float(self.log_error[0]) - _BEYOND
         places = (np.asarray(log_error, np.float32) - np.float32(start)) * np.float32(_CELLS)
-        cells = np.clip(places, 0, len(self._tables[0]) - 1).astype(np.intp)
+        # Not np.clip: it lets NaN through, which as an integer would be the first cell.
+        cells = np.fmax(np.fmin(places, len(self._tables[0]) - 1), 0).astype(np.intp)
         grown = np.float32((gap_mm / REFERENCE_GAP_MM) ** self.gap_power)
         error, half_width = ((table * grown).take(cells, mode="clip") for table in self._tables)
         return error, half_width

@@ -142,11 +142,16 @@ def save_snapshot(folder: Path, snapshot: Snapshot) -> Path:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, newest first."""
-    if not folder.is_dir():
-        return []
-    found = [path for path in folder.iterdir() if _FILE.fullmatch(path.name)]
-    return sorted(found, reverse=True)
+    """The checkpoints of a run, newest first.
+
+    Raises:
+        InputError: if the folder cannot be looked into.
+    """
+    try:
+        there = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror}") from error
+    return sorted((path for path in there if _FILE.fullmatch(path.name)), reverse=True)
 
 
 def load_snapshot(path: Path) -> Snapshot:

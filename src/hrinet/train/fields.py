@@ -125,7 +125,10 @@ def with_given(config: Config, given: Mapping[str, Path | float | None]) -> Conf
 def check_limits(
     config: DataclassInstance, *, positive: Collection[str] = (), not_negative: Collection[str] = ()
 ) -> None:
-    """Refuse values that are too small; None is none.
+    """Refuse values that are too small, and numbers that are not finite; None is none.
+
+    Files refuse the latter already (:func:`make_config`), but options of the command line and
+    Python do not pass through there, and what a checkpoint holds has to be readable again.
 
     Args:
         config: whose fields.
@@ -135,6 +138,11 @@ def check_limits(
     Raises:
         RequestError: naming the field.
     """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise RequestError(f"{field.name} is {value}, expected a finite number")
     for name in positive:
         value = getattr(config, name)
         if value is not None and not value > 0:

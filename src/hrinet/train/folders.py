@@ -19,7 +19,8 @@ def new_folder(folder: Path) -> Iterator[None]:
     Raises:
         RequestError: if it cannot be made.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    with _said_of(folder):
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         make_folder(folder)
         yield
@@ -36,18 +37,27 @@ def make_folder(folder: Path) -> None:
     Raises:
         RequestError: if it cannot be made.
     """
-    try:
+    with _said_of(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error
 
 
 def require_no_file(folder: Path) -> None:
     """Refuse a folder that could not be made, for what is on the way is a file.
 
     Raises:
-        RequestError: naming the file.
+        RequestError: naming the file, or saying why the folder cannot be looked for.
     """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
+    with _said_of(folder):
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+        is_folder = there.is_dir()
+    if not is_folder:
         raise RequestError(f"{folder}: cannot be made: {there} is a file, expected a folder")
+
+
+@contextmanager
+def _said_of(folder: Path) -> Iterator[None]:
+    """Say in one sentence why a folder cannot be made, or not even be looked for."""
+    try:
+        yield
+    except OSError as error:
+        raise RequestError(f"{folder}: cannot be made: {error.strerror}") from error

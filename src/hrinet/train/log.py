@@ -79,7 +79,7 @@ class TrainingLog:
 
 def _is_record(record: object) -> bool:
     return isinstance(record, dict) and all(
-        type(record.get(name)) is int for name in ("step", "stage")
+        type(record.get(name)) is int and 0 <= record[name] < 2**63 for name in ("step", "stage")
     )
 
 

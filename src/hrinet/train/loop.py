@@ -18,19 +18,26 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 
-from hrinet.errors import HrinetError, RequestError
+from hrinet.errors import HrinetError, InputError, RequestError
 from hrinet.train.batches import Batches, Prefetched, kind_of
-from hrinet.train.cache import Cache, build_cache
+from hrinet.train.cache import Cache
+from hrinet.train.caching import build_cache
 from hrinet.train.checkpoint import restore_snapshot, save_snapshot, take_snapshot
 from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json
 from hrinet.train.export import export_weights
 from hrinet.train.folders import make_folder, require_no_file
-from hrinet.train.freed_memory import freed_memory_kept
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
+from hrinet.train.memory import enough_memory, freed_memory_kept
 from hrinet.train.processes import first_does, in_one_line
-from hrinet.train.resume import require_same_data, require_same_past, snapshot_to_resume
+from hrinet.train.resume import (
+    averaged_before,
+    require_average,
+    require_same_data,
+    require_same_past,
+    snapshot_to_resume,
+)
 from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 from hrinet.train.stopping import Result, stopping
@@ -53,8 +60,15 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
         RunError: if a guard stops it, or a file cannot be written.
     """
     fabric = _launch(config)
+    too_large = f"a step of {config.batch} pairs of {config.size} x {config.size} pixels"
     try:
-        with _deterministic(config.deterministic), freed_memory_kept():
+        with (
+            enough_memory(
+                too_large, "set accumulate to 2 or more, which leaves the result as it is"
+            ),
+            _deterministic(config.deterministic),
+            freed_memory_kept(),
+        ):
             return _train(config, fabric, progress if fabric.is_global_zero else None)
     except HrinetError as error:
         if fabric.is_global_zero:
@@ -71,8 +85,9 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     np.random.seed(config.seed % 2**32)
     torch.manual_seed(config.seed)
     folder = config.output_folder()
-    require_no_file(folder)  # before hours of building a cache
-    cache = _open_cache(config, fabric)
+    for needed in (folder, folder / "strips"):  # before hours of building a cache
+        require_no_file(needed)
+    cache = _open_cache(config, fabric, progress)
     batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
     players = Players.of(config, fabric)
     guards = Guards(config)
@@ -88,7 +103,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         require_same_past(snapshot, config, folder=folder)
         if snapshot.step > config.first_steps:
             players.begin_stage2()
-        averaged = int(snapshot.facts.get("averaged", 0))
+        averaged = averaged_before(snapshot, config)
         if averaged:
             players.begin_average(averaged)
         restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
@@ -104,6 +119,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         guards.low_checks = int(snapshot.facts["low_checks"])
     if players.average is None:
         players.begin_average()
+    require_average(config, folder=folder, averaged=players.averaged, step=start)
     # From here on no process reads old checkpoints, which the first one removes.
     first_does(fabric, lambda: make_folder(folder))
 
@@ -156,10 +172,10 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
             if is_saved or _is_due(step, config.log_every):
                 figures = players.collect_figures()
                 now = time.monotonic()
-                guards.check(step, figures)
                 if log is not None:
                     rate = {"steps_per_second": (step - logged) / max(now - since, 1e-9)}
                     log.write(step, 1 if kind == "stage1" else 2, {**figures, **rate})
+                guards.check(step, figures)
                 since, logged = now, step
             is_shown = is_last or _is_due(step, config.strip_every, config.first_steps)
             if fabric.is_global_zero and is_shown:
@@ -181,6 +197,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
                 config=config,
                 cache=cache,
                 step=step,
+                averaged=players.averaged,
                 started_from=started_from,
             )
         return Result(
@@ -223,13 +240,24 @@ def _launch(config: TrainConfig) -> Fabric:
     return fabric
 
 
-def _open_cache(config: TrainConfig, fabric: Fabric) -> Cache:
+def _open_cache(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Cache:
     """The cached slices, built first where a manifest is given."""
+
+    def shown(done: int, scans: int) -> None:
+        if progress is not None:
+            progress(done, scans, "reading scans")
 
     def built() -> Cache:
         if config.manifest:
-            build_cache(load_manifest(config.manifest), config.cache, size=config.size)
+            manifest = load_manifest(config.manifest)
+            build_cache(manifest, config.cache, size=config.size, progress=shown)
         cache = Cache.open(config.cache)
+        if config.manifest and cache.skipped:
+            lost = cache.skipped[0]
+            raise InputError(
+                f"{config.manifest} lists {lost.path}, which cannot be used ({lost.reason}); put "
+                "it right, or take it out of the manifest"
+            )
         if cache.size != config.size:
             raise RequestError(
                 f"{config.cache}: holds slices of {cache.size} x {cache.size} pixels, but size is "

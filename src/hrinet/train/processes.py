@@ -60,7 +60,12 @@ def first_does(fabric: Fabric, work: Callable[[], Made]) -> Made | None:
         except Exception as error:
             failure = error
     failed = torch.tensor(float(failure is not None), device=fabric.device)
-    has_failed = bool(mean_over_processes(fabric, failed) > 0)
+    try:
+        has_failed = bool(mean_over_processes(fabric, failed) > 0)
+    except RunError:
+        if failure is None:
+            raise
+        has_failed = True  # and its reason is the better one
     if failure is not None:
         raise failure
     if has_failed:

@@ -40,8 +40,14 @@ def snapshot_to_resume(
                 f"{folder}: holds checkpoints and resume is 'never'; remove them or set output to "
                 "another folder"
             )
-        return None
-    snapshot = newest_snapshot(folder)
+        snapshot = None
+    else:
+        snapshot = newest_snapshot(folder)
+    if snapshot is None and (folder / "weights.safetensors").exists():
+        raise RequestError(
+            f"{folder}: holds trained weights without the checkpoints to go on from, and beginning "
+            "anew would replace them; set output to another folder"
+        )
     if snapshot is not None:
         require_same_config(snapshot, config, folder=folder, may_change=may_change, advice=ADVICE)
     return snapshot
@@ -108,6 +114,38 @@ def require_same_past(snapshot: Snapshot, config: TrainConfig, *, folder: Path) 
         raise RequestError(
             f"{folder}: has done {snapshot.step} steps, more than the {config.steps} that "
             f"stage1_steps, stage2_steps and scale give; {ADVICE}"
+        )
+
+
+def averaged_before(snapshot: Snapshot, config: TrainConfig) -> int:
+    """Number of steps in a checkpoint's moving average, if this run is to go on with it.
+
+    An average with another factor begins anew, so that one factor is true of all that it holds.
+
+    Args:
+        snapshot: to go on from.
+        config: of the run that goes on.
+    """
+    same = snapshot.facts["config"].get("average", 0.0) == config.average
+    return int(snapshot.facts.get("averaged", 0)) if same else 0
+
+
+def require_average(config: TrainConfig, *, folder: Path, averaged: int, step: int) -> None:
+    """Refuse a run that would call its last weights an average.
+
+    Args:
+        config: of the run.
+        folder: of the run, for messages.
+        averaged: number of steps in the average that it goes on with.
+        step: number of steps done.
+
+    Raises:
+        RequestError: if an average is asked for, and no step is left to be in it.
+    """
+    if config.average > 0 and not averaged and step == config.steps:
+        raise RequestError(
+            f"{folder}: has done all its {step} steps, and none is left for an average of "
+            f"{config.average:g}; set average back to what it was, or make the run longer"
         )
 
 

@@ -13,9 +13,11 @@ from hrinet.networks.generator import Generator
 from hrinet.train import Window
 from hrinet.train.checkpoint import Snapshot, checkpoints, load_snapshot, restore_snapshot
 from hrinet.train.config import MAY_CHANGE, TrainConfig
-from hrinet.train.resume import require_same_config, require_same_data
+from hrinet.train.resume import averaged_before, require_same_config, require_same_data
 from hrinet.train.steps import Players
 from hrinet.weights.files import read_weights
+from hrinet.weights.find import find_weights
+from hrinet.weights.generator import require_family
 
 _OF_STAGE_2 = frozenset(
     {
@@ -42,7 +44,7 @@ def start_from_weights(generator: Generator, path: Path, *, window: Window) -> d
 
     Args:
         generator: filled in place.
-        path: of the safetensors file, with its JSON beside it.
+        path: of the weights; see :func:`hrinet.weights.find.find_weights`.
         window: HU that are 0 and 1 in the slices to train on.
 
     Returns:
@@ -52,12 +54,14 @@ def start_from_weights(generator: Generator, path: Path, *, window: Window) -> d
     Raises:
         InputError: the weights cannot be read, do not fit, or are of another window.
     """
+    path = find_weights(path)
     tensors, description = read_weights(path)
+    require_family(description, path)
     found = description.values.get("window_hu")
     if found != list(window):
         raise InputError(
             f"{path}: was trained with window_hu {found}, but the cache holds slices of "
-            f"{list(window)}; start from other weights, or build a cache with that window"
+            f"{list(window)}; start from other weights"
         )
     own = generator.state_dict()
     try:
@@ -84,11 +88,12 @@ def start_from_stage1(players: Players, config: TrainConfig, data: dict[str, Any
     """Begin stage 2 where stage 1 of another run ended.
 
     Stage 1 knows neither D2 nor supervised steps nor the content loss of stage 2, so that models
-    which differ in these alone share it: it gives the same bits as training it anew.
+    which differ in these alone share it: it gives the same bits as training it anew. That is so of
+    their average too if ``average`` is alike; if it is not, averaging begins with stage 2.
 
     Args:
         players: generator and D1, with their optimizers, are filled in place, and the average
-            if both runs have one.
+            if both runs have the same.
         config: of the new run; ``stage1_from`` is the other run's folder.
         data: identity of the new run's data.
 
@@ -123,7 +128,7 @@ def start_from_stage1(players: Players, config: TrainConfig, data: dict[str, Any
         scans=f"{config.cache} holds",
         advice=_ADVICE,
     )
-    averaged = int(snapshot.facts.get("averaged", 0))
+    averaged = averaged_before(snapshot, config)
     if averaged:
         players.begin_average(averaged)
     networks = {key: net for key, net in players.networks().items() if key in _OF_STAGE_1}

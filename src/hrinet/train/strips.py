@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hrinet.errors import InputError
+from hrinet.errors import InputError, RunError
 from hrinet.io.staging import Staging
 from hrinet.losses.supervised_loss import supervised_alphas
 from hrinet.networks.generator import Generator
@@ -60,9 +60,20 @@ def draw_strip(
 
 
 def save_strip(strip: np.ndarray[tuple[int, int], np.dtype[np.uint8]], path: Path) -> None:
-    """Write a PNG, complete or not at all."""
+    """Write a PNG, complete or not at all.
+
+    Raises:
+        RunError: if its folder cannot be made. What the run has written so far stays.
+    """
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "is a file, expected a folder" if path.parent.is_file() else error.strerror
+        raise RunError(
+            f"{path.parent}: {reason}; move it away and give the same command again, which goes on "
+            "from the last checkpoint, if there is one"
+        ) from error
     with Staging(overwrite=True) as staging:
         Image.fromarray(strip).save(staging.path(path), format="PNG")

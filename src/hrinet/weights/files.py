@@ -22,6 +22,7 @@ from hrinet.weights.description import (
     description_path,
     read_description,
 )
+from hrinet.weights.find import require_no_description
 
 _DTYPES: Mapping[Precision, torch.dtype] = {"float32": torch.float32, "float16": torch.float16}
 
@@ -74,8 +75,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Description]:
         The tensors by name, float32 on the CPU, and the description.
 
     Raises:
-        InputError: if a file is missing or damaged, or the two do not belong together.
+        InputError: if a file is missing or damaged, the two do not belong together, or ``path`` is
+            the JSON.
     """
+    require_no_description(path)
     description = read_description(path)
     try:
         content = path.read_bytes()

@@ -10,6 +10,7 @@ from typing import Any
 from hrinet.errors import InputError
 from hrinet.synthesize.trust import Calibration
 from hrinet.weights.description import Description, read_description
+from hrinet.weights.find import require_no_description
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +58,11 @@ class FlowGraphs:
         return encoder, decoder
 
 
+def is_flow(description: Description) -> bool:
+    """Whether weights are of the network of ``hrinet-flow``, whatever they are called."""
+    return "reach_px" in description.model  # see hrinet.networks.flow_net.FlowNetConfig
+
+
 def graph_paths(weights: Path) -> tuple[Path, Path]:
     """Where the two graphs of a file of weights lie: encoder, decoder."""
     return (
@@ -72,8 +78,10 @@ def load_flow(weights: Path) -> FlowGraphs:
         weights: path of the safetensors file.
 
     Raises:
-        InputError: if a file is missing or damaged, or they do not belong together.
+        InputError: if a file is missing or damaged, they do not belong together, or ``weights`` is
+            the JSON.
     """
+    require_no_description(weights)
     description = read_description(weights)
     graphs = description.values.get("graphs")
     if not isinstance(graphs, dict):

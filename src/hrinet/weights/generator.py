@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hrinet.errors import HrinetError, InputError
-from hrinet.networks.family import ModelConfig, build
+from hrinet.networks.family import FAMILY, ModelConfig, build
 from hrinet.networks.generator import Generator
 from hrinet.train import Window
 from hrinet.weights.description import Description
 from hrinet.weights.files import read_weights
+from hrinet.weights.flow import is_flow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,6 +30,24 @@ class TrainedGenerator:
     description: Description
 
 
+def require_family(description: Description, path: Path) -> None:
+    """Refuse the weights of another kind of network.
+
+    Args:
+        description: of the weights.
+        path: of them, for the message.
+
+    Raises:
+        InputError: saying what they are.
+    """
+    if is_flow(description):
+        own = "" if description.name == "hrinet-flow" else f" (named {description.name!r})"
+        raise InputError(
+            f"{path}: the weights{own} are of hrinet-flow, not of the family; "
+            f"give those of a model such as {', '.join(FAMILY)}"
+        )
+
+
 def load_generator(path: Path) -> TrainedGenerator:
     """Build the generator that a pair of files describes.
 
@@ -36,9 +55,11 @@ def load_generator(path: Path) -> TrainedGenerator:
         path: of the safetensors file; the JSON lies beside it.
 
     Raises:
-        InputError: if a file is missing or damaged, or the two do not belong together.
+        InputError: if a file is missing or damaged, the two do not belong together, or they are of
+            no generator.
     """
     tensors, description = read_weights(path)
+    require_family(description, path)
     try:
         config = replace(ModelConfig(**description.model), d1=False, d2=False)
         network = build(config).generator

@@ -319,6 +319,8 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[DicomFile]:
         yield ZipEntry(archive, entry, name)
 
 
-def printable(name: str) -> str:
-    """A name without what no terminal shows and no UTF-8 holds."""
-    return "".join(character if character.isprintable() else "?" for character in name)
+def printable(text: str) -> str:
+    """A text of a file without what no terminal shows and no UTF-8 holds."""
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -14,7 +14,13 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, Imp
 
 from hrinet.errors import InputError
 from hrinet.io.dicom.elements import DamagedError, Element, read_elements
-from hrinet.io.dicom.files import MAX_INFLATED_HEADER, DicomFile, LazyReader, MemoryFile
+from hrinet.io.dicom.files import (
+    MAX_INFLATED_HEADER,
+    DicomFile,
+    LazyReader,
+    MemoryFile,
+    printable,
+)
 from hrinet.io.limits import Limits
 
 _PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
@@ -362,10 +368,7 @@ def text(dataset: Attributes, keyword: str) -> str:
         value = element.value.decode("utf-8")
     except UnicodeDecodeError:
         value = element.value.decode("latin-1")
-    value = value.strip(" \0\t\r\n")[:_MAX_TEXT]
-    if value.isprintable():
-        return value
-    return "".join(character if character.isprintable() else "?" for character in value)
+    return printable(value.strip(" \0\t\r\n")[:_MAX_TEXT])
 
 
 def _numbers(element: Element, keyword: str) -> tuple[float, ...] | None:

@@ -23,6 +23,7 @@ def export_flow(
     *,
     config: FlowTrainConfig,
     extents: Sequence[Extent],
+    sources: Sequence[tuple[str, str]],
     step: int,
 ) -> Path:
     """Write ``weights.safetensors`` and the ``weights.json`` that describes it.
@@ -32,6 +33,7 @@ def export_flow(
         folder: where to.
         config: of the run.
         extents: of the scans trained on.
+        sources: collection and licence of each.
         step: number of steps done.
 
     Returns:
@@ -46,7 +48,7 @@ def export_flow(
         "scans": len(extents),
         "patients": len({extent.patient for extent in extents}),
         "scans_of_known_thickness": sum(extent.thickness_mm is not None for extent in extents),
-        "collections": attribution(config.manifest),
+        "collections": attribution(sources),
         "config": {key: value for key, value in asdict(config).items() if key not in _PRIVATE},
         "hrinet_version": hrinet.__version__,
     }

@@ -29,8 +29,8 @@ from hrinet.train.flow.objective import objective
 from hrinet.train.flow.samples import Batch, Samples
 from hrinet.train.flow.scans import load_scans
 from hrinet.train.folders import make_folder, require_no_file
-from hrinet.train.freed_memory import freed_memory_kept
 from hrinet.train.log import Progress, TrainingLog
+from hrinet.train.memory import enough_memory, freed_memory_kept
 from hrinet.train.processes import in_one_line
 from hrinet.train.resume import require_same_data, snapshot_to_resume
 from hrinet.train.stopping import Result, stopping
@@ -82,6 +82,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
     fabric = _fabric(config)
     scans = load_scans(config.manifest)
     extents = [scan.extent for scan in scans]
+    sources = [(scan.collection, scan.licence) for scan in scans]
     data = fingerprint(extents)
     if snapshot is not None:
         require_same_data(
@@ -103,6 +104,10 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
         Samples(scans, config, device=fabric.device, start=step) as samples,
         stopping(fabric, config.max_minutes) as stop,
         freed_memory_kept(),
+        enough_memory(
+            f"{config.batch} crops of {config.crop} x {config.crop} pixels a step",
+            "begin again in another output folder with a smaller batch",
+        ),
     ):
         del scans  # The samples have a copy.
         began = since = time.monotonic()
@@ -132,7 +137,9 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
                 progress(step, max(step, in_all), "training")
             if is_last:
                 break
-    weights = export_flow(player.average, folder, config=config, extents=extents, step=step)
+    weights = export_flow(
+        player.average, folder, config=config, extents=extents, sources=sources, step=step
+    )
     return Result(
         step=step,
         steps=config.steps if config.minutes is None else None,

@@ -35,10 +35,14 @@ class Scan:
     Attributes:
         extent: its size.
         array: shape (slice, row, column), int16, HU.
+        collection: where it was published; empty if the manifest does not say.
+        licence: of the scan; likewise.
     """
 
     extent: Extent
     array: NDArray[np.int16]
+    collection: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

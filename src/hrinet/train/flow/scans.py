@@ -11,6 +11,7 @@ import numpy as np
 from hrinet.errors import InputError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import Limits
+from hrinet.measured import refuse_synthetic
 from hrinet.train.flow.choices import Extent
 from hrinet.train.flow.samples import Scan
 from hrinet.train.manifest import Entry, load_manifest
@@ -30,6 +31,7 @@ def load_scans(manifest: str | Path) -> list[Scan]:
 
     Raises:
         InputError: if a scan cannot be read, or none is left.
+        RequestError: if a scan holds slices that were synthesized.
     """
     known = load_manifest(manifest)
     entries = known.of_split("train")
@@ -43,6 +45,7 @@ def load_scans(manifest: str | Path) -> list[Scan]:
 
 def _load(entry: Entry, path: Path) -> Scan | None:
     source = open_scan(path, series=entry.series_uid or None, limits=Limits())
+    refuse_synthetic(source)
     geometry = source.geometry
     gaps = np.diff(geometry.positions_mm)
     if len(gaps) < 3 or np.ptp(gaps) > _UNEVEN_MM:
@@ -57,4 +60,4 @@ def _load(entry: Entry, path: Path) -> Scan | None:
         spacing_mm=float(np.median(gaps)),
         thickness_mm=geometry.slice_thickness,
     )
-    return Scan(extent=extent, array=array)
+    return Scan(extent=extent, array=array, collection=entry.collection, licence=entry.licence)

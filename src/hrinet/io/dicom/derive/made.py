@@ -56,7 +56,7 @@ def refuse_made(scan: DicomScan) -> None:
     if is_made(scan):
         raise RequestError(
             f"{scan.info.path}: is a series that HRINet made and holds synthetic slices, which "
-            "would pass for originals; derive from its source instead"
+            "would pass for originals; use its source instead"
         )
 
 

@@ -75,12 +75,12 @@ def plan_volume(volume: Volume, options: DicomOptions) -> DerivedSeries:
             options=options,
             like=open_like(volume, options.like),
         )
-    if not Path(info.path).exists():
+    if not Path(info.location).exists():
         raise RequestError(
             f"{info.path}: is where the volume was read from and is not there any more, and a "
             "derived DICOM series needs its headers; put it back, or write .nii.gz or .nrrd"
         )
-    scan = open_scan(info.path, series=info.series_uid or None)
+    scan = open_scan(info.location, series=info.series_uid or None)
     ids = list(scan.source_ids)
     for index, one in enumerate(volume.provenance):
         used = (one.source,) if one.source is not None else one.neighbours or ()

@@ -10,14 +10,17 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(
+from hrinet.errors import RunError
+from hrinet.train.memory import enough_memory
+
+needs_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc has these settings"
 )
 
 _PROGRAM = """
 import json, resource
 import numpy as np
-from hrinet.train.freed_memory import freed_memory_kept
+from hrinet.train.memory import freed_memory_kept
 
 def faults(times=40):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -49,6 +52,7 @@ def _run(**environment: str) -> list[float]:
     return json.loads(done.stdout)
 
 
+@needs_glibc
 def test_the_same_pages_are_used_again_and_given_back_in_the_end():
     outside, inside, kept, after, later = _run()
     assert inside < outside / 20
@@ -56,6 +60,21 @@ def test_the_same_pages_are_used_again_and_given_back_in_the_end():
     assert kept - after > 40
 
 
+@needs_glibc
 def test_the_users_own_settings_are_left_alone():
     outside, inside, *_ = _run(MALLOC_ARENA_MAX="4")
     assert inside > outside / 2
+
+
+def test_too_little_memory_is_one_sentence():
+    torch = pytest.importorskip("torch")
+    with (
+        pytest.raises(RunError, match=r"^there is not enough memory for a whale; take a sprat$"),
+        enough_memory("a whale", "take a sprat"),
+    ):
+        torch.empty(1 << 50)
+
+
+def test_another_error_is_left_as_it_is():
+    with pytest.raises(RuntimeError, match="something else"), enough_memory("", ""):
+        raise RuntimeError("something else")

@@ -1,9 +1,9 @@
-"""Keep freed memory at hand while a training on a CPU needs the same sizes again and again.
+"""What a training does with memory: keeps what it freed, and says when there is too little.
 
-glibc gives large blocks back to the system as soon as they are freed. A step of training frees and
-asks for gigabytes, so that the system maps and zeroes half a million pages a step: a quarter of the
-time of stage 1 at 256 x 256 (``benchmarks/training.py``). With the two settings made here (mallopt,
-glibc manual, "Malloc Tunable Parameters") the pages stay with the process.
+A training on a CPU needs the same sizes again and again. glibc gives large blocks back to the
+system as soon as they are freed, and the system has to map and zero half a million pages for the
+next step (``benchmarks/training.py`` has what that costs). With the two settings made here
+(mallopt; glibc manual, "Malloc Tunable Parameters") the pages stay with the process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from hrinet.errors import RunError
 
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
@@ -42,6 +44,26 @@ def freed_memory_kept() -> Iterator[None]:
         libc.mallopt(_M_MMAP_THRESHOLD, _ADAPTED_MMAP_THRESHOLD)
         libc.mallopt(_M_TRIM_THRESHOLD, _ADAPTED_TRIM_THRESHOLD)
         libc.malloc_trim(0)
+
+
+@contextmanager
+def enough_memory(what: str, advice: str) -> Iterator[None]:
+    """Say in one sentence that there is not enough memory, on the CPU or a GPU.
+
+    Args:
+        what: takes the memory.
+        advice: what to do.
+
+    Raises:
+        RunError: with that sentence.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+            raise RunError(f"there is not enough memory for {what}; {advice}") from error
+        raise
 
 
 def _glibc() -> ctypes.CDLL | None:
