@@ -109,7 +109,7 @@ def test_refused_input_leaves_no_folder(cache, broken, tmp_path):
         ({"manifest": str(tmp_path / "none.json")}, "cannot be read"),
         ({"size": 128}, "but size is 128"),
         ({"stage1_from": str(tmp_path)}, "where stage 1 of 4 steps ends"),
-        ({"start_from": str(tmp_path / "no.safetensors")}, "cannot be read"),
+        ({"start_from": str(tmp_path / "no.safetensors")}, "does not exist"),
     ):
         with pytest.raises((InputError, RequestError), match=error):
             loop.train(replace(config, **changes))
