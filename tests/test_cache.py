@@ -372,15 +372,54 @@ def test_a_real_scan(tmp_path):
     assert index["window"] == [-1024.0, 3071.0]
 
 
-@pytest.mark.parametrize("content", ['{"my": "index"}', "[]", "no json", '{"schema": "mine"}'])
+@pytest.mark.parametrize(
+    "content", ['{"my": "index"}', "[]", "no json", '{"schema": "mine"}', '{"schema": "M\xfcller"}']
+)
 def test_the_index_of_something_else_is_not_replaced(tmp_path, content):
     manifest = write_scans(tmp_path / "scans")
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "index.json").write_text(content, "utf-8")
+    (tmp_path / "site" / "index.json").write_text(content, "latin-1")
     with pytest.raises(RequestError, match=r"site: holds an index\.json that is not of a cache"):
         build_cache(manifest, tmp_path / "site", size=8)
-    assert (tmp_path / "site" / "index.json").read_text("utf-8") == content
+    assert (tmp_path / "site" / "index.json").read_text("latin-1") == content
     assert [path.name for path in (tmp_path / "site").iterdir()] == ["index.json"]
+
+
+def test_a_folder_in_the_place_of_the_index_is_refused_at_once(tmp_path):
+    manifest = write_scans(tmp_path / "scans")
+    (tmp_path / "site" / "index.json").mkdir(parents=True)
+    with pytest.raises(RequestError, match=r"site: holds an index\.json that is not of a cache"):
+        build_cache(manifest, tmp_path / "site", size=8)
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["index.json"]
+
+
+def test_a_scan_whose_sidecar_appears_is_looked_at_again(tmp_path):
+    manifest = write_scans(tmp_path / "scans")
+    entry = manifest.entries[0]
+    thick = hrinet.read(manifest.root / entry.path)
+    filled = manifest.root / "filled.nii"
+    hrinet.write(hrinet.interpolate(thick, factor=2, method="linear"), filled)
+    manifest = replace(manifest, entries=(*manifest.entries, replace(entry, path=filled.name)))
+    sidecar = filled.with_suffix(".json")
+    sidecar.rename(tmp_path / "away.json")
+    before = build_cache(manifest, tmp_path / "cache", size=8)
+    assert before.skipped == ()
+    (tmp_path / "away.json").rename(sidecar)
+    after = build_cache(manifest, tmp_path / "cache", size=8)
+    assert len(after.volumes) == len(before.volumes) - 1
+    assert [skipped.path for skipped in after.skipped] == ["filled.nii"]
+    assert "would pass for originals" in after.skipped[0].reason
+
+
+def test_a_cache_that_cannot_be_written_is_not_a_scan_that_cannot_be_read(tmp_path, monkeypatch):
+    def refuse(_staging, path):
+        raise RequestError(f"{path}: cannot be written: Permission denied")
+
+    manifest = write_scans(tmp_path / "scans")
+    monkeypatch.setattr(caching.Staging, "path", refuse)
+    with pytest.raises(RequestError, match=r"npy: cannot be written: Permission denied$"):
+        build_cache(manifest, tmp_path / "cache", size=8)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_damaged_index_of_a_cache_is_made_anew(tmp_path):

@@ -52,6 +52,15 @@ def save_random(path, name, **changes):
     return path
 
 
+def test_a_filled_scan_is_not_shown_as_a_measured_one(root, tmp_path):
+    filled = tmp_path / "filled.nii"
+    scan = hrinet.read(root / "a.nii")
+    hrinet.write(hrinet.interpolate(scan, factor=2, method="linear"), filled)
+    with pytest.raises(RequestError, match=r"filled\.nii: holds \d+ synthetic slices of HRINet"):
+        explore(root / "run", filled, tmp_path / "out", Options(cases=("strips",)))
+    assert not (tmp_path / "out").exists()
+
+
 def test_everything_from_a_run_and_a_scan(root, tmp_path):
     out = tmp_path / "new" / "out"
     other = save_random(tmp_path / "other.safetensors", "ae", mixing="one", d1=False, d2=False)

@@ -154,10 +154,11 @@ def test_senseless_fractions_are_refused(tmp_path, fractions):
         make_manifest(tmp_path, validation=fractions[0], test=fractions[1])
 
 
-def test_an_empty_pattern_is_refused(tmp_path):
+@pytest.mark.parametrize("pattern", ["", ".", "./"])
+def test_an_empty_pattern_is_refused(tmp_path, pattern):
     write_scan(tmp_path / "a.nii")
     with pytest.raises(RequestError, match="pattern to exclude is empty"):
-        make_manifest(tmp_path, exclude=["*.txt", ""])
+        make_manifest(tmp_path, exclude=["*.txt", pattern])
 
 
 def test_a_folder_without_scans_is_refused(tmp_path):

@@ -159,6 +159,28 @@ def test_a_sidecar_of_another_file_says_nothing(tmp_path, thick):
     assert measured(open_scan(tmp_path / "fill.nii")) == PATTERN
 
 
+def test_a_filled_volume_that_was_renamed_is_known_beside_its_successor(tmp_path, thick):
+    hrinet.write(thick, tmp_path / "in.nii")
+    fill(tmp_path / "in.nii", tmp_path / "out.nii")
+    for suffix in (".nii", ".json"):
+        (tmp_path / f"out{suffix}").rename(tmp_path / f"out_linear{suffix}")
+    fill(tmp_path / "in.nii", tmp_path / "out.nii")
+    for name in ("out.nii", "out_linear.nii"):
+        assert measured(open_scan(tmp_path / name)) == PATTERN
+        with pytest.raises(RequestError, match=rf"{name}: holds 6 synthetic"):
+            refuse_synthetic(open_scan(tmp_path / name))
+
+
+@pytest.mark.parametrize("output", ["..", ".", "", "a" * 300, "a\0b", "in/other.nii"])
+def test_a_sidecar_that_names_no_file_is_of_the_file_beside_it(tmp_path, thick, output):
+    hrinet.write(thick, tmp_path / "in.nii")
+    path = fill(tmp_path / "in.nii", tmp_path / "out.nii")
+    sidecar = json.loads((tmp_path / "out.json").read_text())
+    (tmp_path / "out.json").write_text(json.dumps({**sidecar, "output": output}))
+    assert measured(open_scan(path)) == PATTERN
+    assert len(hrinet.read(path)) == 13
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"schema": "hrinet-sidecar-1"}', "\xff", "[" * 200_000]
 )

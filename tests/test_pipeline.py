@@ -122,6 +122,8 @@ def test_unknown_method_and_grid(thick):
         interpolate(thick, method="spline")
     with pytest.raises(RequestError, match="--max-gap"):
         interpolate(thick, max_gap_mm=-1)
+    with pytest.raises(RequestError, match="max-gap must be a positive number of mm, got '5'"):
+        interpolate(thick, max_gap_mm="5")
 
 
 @pytest.mark.parametrize("wrong", [{"spacing": "fine"}, {"factor": "2"}, {"factor": 2.5}])

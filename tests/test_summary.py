@@ -51,6 +51,7 @@ def test_the_estimate_holds_for_a_real_scan(tmp_path):
         (Options(method="foo"), "no method 'foo'"),
         (Options(request=Request(spacing=-3.0)), "spacing must be a positive number of mm"),
         (Options(request=Request(spacing=float("nan"))), "spacing must be a positive number"),
+        (Options(request=Request(spacing=10**400)), "spacing must be a positive number"),
         (Options(request=Request(factor=0)), "factor must be 1 to 256, got 0"),
         (Options(request=Request(factor=3, spacing=1.5)), "factor 3 and spacing 1.5 mm contradict"),
     ],

@@ -25,6 +25,7 @@ from hrinet.train.flow.config import FlowTrainConfig  # noqa: E402
 from hrinet.train.guards import Guards, check_finite  # noqa: E402
 from hrinet.train.log import TrainingLog, read_log  # noqa: E402
 from hrinet.train.manifest import Entry, Manifest, save_manifest  # noqa: E402
+from hrinet.train.memory import TooLittleMemoryError  # noqa: E402
 from hrinet.train.processes import first_does, mean_over_processes  # noqa: E402
 from train_tools import make_cache, tiny  # noqa: E402
 
@@ -42,6 +43,75 @@ def broken(tmp_path):
     manifest = Manifest(root=tmp_path, entries=(entry,))
     save_manifest(manifest, tmp_path / "manifest.json")
     return manifest
+
+
+def test_a_run_that_cannot_go_on_leaves_the_cache_as_it_was(tmp_path):
+    made = make_cache(tmp_path)
+    entries = tuple(Entry(path=f"{p}.nii", patient=p, split="train") for p in "abc")
+    save_manifest(Manifest(root=tmp_path, entries=entries), tmp_path / "manifest.json")
+    config = tiny(made, tmp_path / "run", window_hu=(-160.0, 240.0), max_minutes=0.0)
+    manifest = str(tmp_path / "manifest.json")
+    config = replace(config, manifest=manifest, cache=str(tmp_path / "own"))
+    loop.train(config)
+    own = Cache.open(tmp_path / "own")
+    assert own.window == (-160.0, 240.0)
+    values = own.slices(own.volumes[0], [5])
+    assert values.max() == 1.0  # 900 HU
+    files = sorted(path.name for path in (tmp_path / "own").iterdir())
+    with pytest.raises(RequestError, match=r"was trained with window_hu \(-160\.0, 240\.0\), not"):
+        loop.train(replace(config, window_hu=(-1024.0, 3071.0)))
+    with pytest.raises(RequestError, match="holds trained weights without the checkpoints"):
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "weights.safetensors").touch()
+        loop.train(replace(config, window_hu=(0.0, 1.0), output=str(tmp_path / "elsewhere")))
+    with pytest.raises(InputError, match="nobody"):
+        other = replace(config, window_hu=(0.0, 1.0), output=str(tmp_path / "third"))
+        loop.train(replace(other, start_from=str(tmp_path / "nobody.safetensors")))
+    assert sorted(path.name for path in (tmp_path / "own").iterdir()) == files
+    assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"batch": 4}, "a step of 4 pairs of 64 x 64 pixels; set accumulate to 2 or more"),
+        ({"batch": 4, "accumulate": 2}, "set accumulate to 4 or more"),
+        ({"batch": 4, "accumulate": 4}, "set size to less, or use a machine with more"),
+    ],
+)
+def test_what_to_do_about_too_little_memory(cache, tmp_path, monkeypatch, changes, advice):
+    def too_large(*_, **__):
+        return torch.empty(1 << 50)
+
+    monkeypatch.setattr(loop, "unsupervised_step", too_large)
+    with pytest.raises(RunError, match=advice):
+        loop.train(tiny(cache, tmp_path / "run", **changes))
+
+
+def test_scans_that_the_device_cannot_hold(tmp_path, monkeypatch):
+    from flow_tools import TINY, make_scans
+
+    def too_large(*_, **__):
+        return torch.empty(1 << 50)
+
+    monkeypatch.setattr(flow_loop, "Samples", too_large)
+    given = {**TINY, "manifest": str(make_scans(tmp_path)), "output": str(tmp_path / "run")}
+    with pytest.raises(RunError, match=r"for the scans of .*manifest\.json, 0 MB, on the"):
+        flow_loop.train_flow(FlowTrainConfig(**given))
+
+
+def test_a_process_that_lacks_memory_says_so_itself(cache, tmp_path, monkeypatch):
+    class Second:
+        is_global_zero = False
+        global_rank = 1
+
+    def too_little(*_, **__):
+        raise TooLittleMemoryError("there is not enough memory for it")
+
+    monkeypatch.setattr(loop, "_launch", lambda config: Second())
+    monkeypatch.setattr(loop, "_train", too_little)
+    with pytest.raises(SystemExit, match="process 1: there is not enough memory for it"):
+        loop.train(tiny(cache, tmp_path / "run"))
 
 
 class Processes:

@@ -156,6 +156,21 @@ def test_two_processes_are_one_with_twice_the_batch(cache, tmp_path):
         assert ends[1] == "SystemExit(0)"  # without a word
 
 
+def test_two_processes_killed_and_resumed_end_in_the_same_bits(cache, tmp_path):
+    whole = tiny(cache, tmp_path / "whole", devices=2, stage1_steps=2, stage2_steps=4)
+    whole = replace(whole, checkpoint_every=2)
+    assert train_elsewhere(whole) == 0
+    killed = replace(whole, output=str(tmp_path / "killed"))
+    assert train_elsewhere(killed, kill_at=5) == -signal.SIGKILL
+    assert newest_snapshot(tmp_path / "killed").step == 4
+    assert train_elsewhere(killed) == 0
+    ours, theirs = (networks_after(tmp_path / name) for name in ("whole", "killed"))
+    for network in ours:
+        assert not has_changed(ours[network], theirs[network]), network
+    weights = [(tmp_path / n / "weights.safetensors").read_bytes() for n in ("whole", "killed")]
+    assert weights[0] == weights[1]
+
+
 def test_the_data_of_a_step_do_not_depend_on_the_model(cache, tmp_path):
     first = tiny(cache, tmp_path, "ae-mixing")
     second = tiny(cache, tmp_path, "hrinet-mse")
@@ -329,6 +344,10 @@ def test_stage_1_may_be_made_longer_while_it_lasts(cache, tmp_path):
 def test_what_does_not_fit_the_cache_or_machine(cache, tmp_path):
     with pytest.raises(RequestError, match="slices of 64 x 64 pixels, but size is 128"):
         train(tiny(cache, tmp_path / "a", size=128))
+    with pytest.raises(
+        RequestError, match=r"the window \[-1024.0, 3071.0\] HU, but window_hu is \["
+    ):
+        train(tiny(cache, tmp_path / "a", window_hu=(-160.0, 240.0)))
     with pytest.raises(InputError, match="holds no finished cache"):
         train(replace(tiny(cache, tmp_path / "b"), cache=str(tmp_path)))
     if not torch.cuda.is_available():

@@ -10,8 +10,7 @@ import sys
 
 import pytest
 
-from hrinet.errors import RunError
-from hrinet.train.memory import enough_memory
+from hrinet.train.memory import TooLittleMemoryError, enough_memory
 
 needs_glibc = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc has these settings"
@@ -69,7 +68,9 @@ def test_the_users_own_settings_are_left_alone():
 def test_too_little_memory_is_one_sentence():
     torch = pytest.importorskip("torch")
     with (
-        pytest.raises(RunError, match=r"^there is not enough memory for a whale; take a sprat$"),
+        pytest.raises(
+            TooLittleMemoryError, match=r"^there is not enough memory for a whale; take a sprat$"
+        ),
         enough_memory("a whale", "take a sprat"),
     ):
         torch.empty(1 << 50)

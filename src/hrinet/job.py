@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -386,6 +387,10 @@ def gap_limits(max_gap_mm: float | None) -> GapLimits:
     """The default limits, or no refusal below a width of one's own."""
     if max_gap_mm is None:
         return GapLimits()
-    if not max_gap_mm > 0:
-        raise RequestError(f"--max-gap must be a positive number of mm, got {max_gap_mm}")
+    if not (_is_number(max_gap_mm) and max_gap_mm > 0):
+        raise RequestError(f"--max-gap must be a positive number of mm, got {max_gap_mm!r}")
     return GapLimits(refuse_mm=max_gap_mm, refuse_ratio=float("inf"))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

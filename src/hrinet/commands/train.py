@@ -51,7 +51,8 @@ def train(
 ) -> None:
     """Train a network, or go on where an earlier run stopped.
 
-    Ctrl-C stops after the step at hand; the same command goes on from there, bit for bit.
+    Ctrl-C stops after the step at hand; the same command goes on from there. It ends in the bits of
+    a run that was not stopped, unless the schedule follows the clock (minutes, of hrinet-flow).
     """
     from hrinet.commands.progress import progress_bar
     from hrinet.train.config import require_train_extra

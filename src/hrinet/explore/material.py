@@ -10,6 +10,7 @@ import numpy as np
 
 from hrinet.errors import InputError, RangeExceededError, RequestError
 from hrinet.io.formats import open_scan
+from hrinet.measured import refuse_synthetic
 from hrinet.plan.gaps import GapLimits, inspect_gaps
 from hrinet.train import UnitArray, Window, prepare_slice
 from hrinet.train.cache import Cache, CachedVolume
@@ -85,11 +86,13 @@ def open_material(path: Path, *, size: int, window: Window, at: int | None = Non
 
     Raises:
         InputError: if the input cannot be read.
-        RequestError: if there is no slice ``at``, or the cache has another window.
+        RequestError: if there is no slice ``at``, the cache has another window, or the scan holds
+            synthetic slices.
     """
     if (path / "index.json").is_file():
         return _of_cache(Cache.open(path), window=window, at=at)
     source = open_scan(path)
+    refuse_synthetic(source)  # a strip would show what a network made as what a scanner measured
     positions = tuple(float(position) for position in source.geometry.positions_mm)
     places = _places(len(positions), frozenset(inspect_gaps(positions, GapLimits()).flags), at=at)
 

@@ -99,7 +99,7 @@ def _owners(path: Path) -> set[str] | None:
 
 def _is_described_in(path: Path, name: str) -> bool:
     """Whether ``name``, which a sidecar states, is that of a file which it belongs to."""
-    return _is_name(name) and sidecar_path(Path(name)).name == path.name
+    return _is_name(name) and sidecar_path(path.with_name(name)).name == path.name
 
 
 def _is_name(text: str) -> bool:
@@ -307,14 +307,29 @@ def known_provenance(path: Path, geometry: Geometry) -> tuple[Provenance, ...] |
         content = read_sidecar(path)
         size = tuple(content["geometry"][name] for name in ("slices", "rows", "columns"))
         entries = content["slices"]
-        # The file may have been renamed or converted, unless the one that is named is there, too.
-        other = str(content["output"])
-        is_other = other != path.name and _is_name(other) and path.with_name(other).exists()
-        if is_other or size != geometry.shape or len(entries) != len(geometry):
+        if (
+            _names_a_neighbour(path, str(content["output"]))
+            or size != geometry.shape
+            or len(entries) != len(geometry)
+        ):
             return None
         return tuple(_provenance(index, entry) for index, entry in enumerate(entries))
     except (InputError, LookupError, RecursionError, TypeError, ValueError):
         return None
+
+
+def _names_a_neighbour(path: Path, name: str) -> bool:
+    """Whether the sidecar beside a volume is of another file there, which has the same stem.
+
+    A file that was renamed or converted, and its sidecar with it, is still the one described, even
+    if another one has taken its old name: that one has a sidecar of its own.
+    """
+    if name == path.name:
+        return False
+    try:
+        return _is_described_in(sidecar_path(path), name) and path.with_name(name).exists()
+    except (OSError, ValueError):  # such as a name that no file can have
+        return False
 
 
 def _provenance(index: int, entry: Mapping[str, Any]) -> Provenance:

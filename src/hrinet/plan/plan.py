@@ -172,20 +172,28 @@ def check_request(request: Request) -> None:
                 f"factor {factor} and spacing {spacing:.6g} mm contradict each other; give one of "
                 "them"
             )
-    elif spacing != "iso" and not (math.isfinite(spacing) and spacing > 0):
+    elif spacing != "iso" and not spacing > 0:
         raise RequestError(f"spacing must be a positive number of mm or 'iso', got {spacing}")
 
 
 def _check_types(*, spacing: object, factor: object, grid: object) -> None:
     """Refuse what a caller without a type checker may pass: it would fail later, or be rounded."""
-    is_number = isinstance(spacing, numbers.Real) and not isinstance(spacing, bool)
-    if not is_number and not (isinstance(spacing, str) and spacing == "iso"):
+    if not _is_finite(spacing) and not (isinstance(spacing, str) and spacing == "iso"):
         raise RequestError(f"spacing must be a positive number of mm or 'iso', got {spacing!r}")
     is_integer = isinstance(factor, numbers.Integral) and not isinstance(factor, bool)
     if factor is not None and not is_integer:
         raise RequestError(f"factor must be an integer, got {factor!r}")
     if grid is not None and grid not in get_args(Grid):
         raise RequestError(f"grid must be one of {', '.join(get_args(Grid))}, got {grid!r}")
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # of an integer beyond any float
+        return False
 
 
 def _checked_range(request: Request, count: int) -> tuple[int, int]:

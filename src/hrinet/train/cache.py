@@ -22,8 +22,8 @@ from hrinet.errors import InputError
 from hrinet.train import UnitArray, Window, from_stored
 from hrinet.train.manifest import Skipped, Split
 
-CACHE_SCHEMA = "hrinet-cache-1"
-"""Part of every hash: raise it when the same source gives other pixels."""
+CACHE_SCHEMA = "hrinet-cache-2"
+"""Part of every hash: raise it when the same source gives other pixels, or is refused by now."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

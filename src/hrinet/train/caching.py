@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hrinet.errors import InputError, RangeExceededError, RequestError, RunError
 from hrinet.io.formats import open_scan, volume_suffix
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
+from hrinet.io.sidecar import sidecar_path
 from hrinet.io.staging import Staging
 from hrinet.measured import refuse_synthetic
 from hrinet.plan.gaps import GapLimits, inspect_gaps
@@ -83,7 +84,7 @@ def build_cache(
         for number, entry in enumerate(entries, 1):
             try:
                 volumes.append(builder.volume(entry, manifest.root / entry.path))
-            except (InputError, RequestError) as error:
+            except InputError as error:
                 skipped.append(Skipped(entry.path, str(error)))
             except OSError as error:
                 raise RunError(f"{folder}: cannot be written: {error.strerror}") from error
@@ -153,8 +154,11 @@ class _Builder:
     def _make(self, entry: Entry, path: Path, name: str) -> CachedVolume:
         has_series = entry.series_uid and (path.is_dir() or volume_suffix(path) is None)
         series = entry.series_uid if has_series else None
-        source = open_scan(path, series=series, limits=self.limits)
-        refuse_synthetic(source)
+        try:
+            source = open_scan(path, series=series, limits=self.limits)
+            refuse_synthetic(source)
+        except RequestError as error:
+            raise InputError(str(error)) from error  # of this scan, not of the cache
         geometry = source.geometry
         gaps = inspect_gaps(tuple(geometry.positions_mm), GapLimits())
         with Staging(overwrite=True) as staging:
@@ -217,7 +221,8 @@ def _described(path: Path) -> Iterator[tuple[str, int, int]]:
     elif path.suffix.lower() in (".nhdr", ".mhd"):  # the voxels lie beside the header
         files = [file for file in path.parent.iterdir() if file.name.startswith(path.stem)]
     else:
-        files = [path]
+        # The sidecar beside a volume tells whether slices of it are synthetic.
+        files = [path, *filter(Path.is_file, [sidecar_path(path)])]
     for file in files:
         try:
             state = file.stat()
@@ -228,12 +233,12 @@ def _described(path: Path) -> Iterator[tuple[str, int, int]]:
 
 def _refuse_foreign(folder: Path) -> None:
     """Refuse a folder whose index.json is not of a cache."""
-    text = _content(folder / "index.json")
-    if text is None or any(_OWN_FILE.fullmatch(path.name) for path in folder.iterdir()):
+    index = folder / "index.json"
+    if not index.exists() or any(_OWN_FILE.fullmatch(path.name) for path in folder.iterdir()):
         return
     try:
-        schema = str(json.loads(text)["schema"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        schema = str(json.loads(index.read_text("utf-8"))["schema"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         schema = ""
     if not schema.startswith(_SCHEMA_OF_ANY_VERSION):
         raise RequestError(

@@ -16,6 +16,7 @@ from hrinet.errors import RequestError
 from hrinet.losses.weights import LossWeights
 from hrinet.networks.family import FAMILY, ModelConfig
 from hrinet.networks.options import AdversarialForm, Content, Mixing, Norm, ReceptiveField
+from hrinet.train import DEFAULT_WINDOW, Window
 from hrinet.train.fields import check_limits, check_name, check_seed, make_config, read_values
 
 Precision: TypeAlias = Literal["auto", "32-true", "bf16-mixed"]
@@ -76,6 +77,7 @@ class TrainConfig:
     # Data.
     cache: str = "cache"  # folder of the cached slices
     manifest: str = ""  # scans to build the cache from; licences for the weights' description
+    window_hu: Window = DEFAULT_WINDOW  # HU that are 0 and 1; must be that of the cache
     flips: bool = True  # random mirror images; the thesis says nothing of augmentation
     seed: int = 0  # of weights, samples, coefficients and penalty points
 
@@ -110,6 +112,8 @@ class TrainConfig:
         for name in ("adam_betas", "d2_adam_betas"):
             if not all(0 <= value < 1 for value in getattr(self, name)):
                 raise RequestError(f"{name} is {getattr(self, name)}, expected two of [0, 1)")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise RequestError(f"window_hu is {self.window_hu}, expected [low, high]")
         check_name(self.name)
         check_seed(self.seed)
         if self.scale > 1:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from hrinet.errors import InputError, RequestError
 from hrinet.io.dicom.scan import DicomScan
@@ -72,7 +72,7 @@ def make_manifest(
         raise RequestError(
             f"validation is {validation} and test {test}; each must be 0 or more, their sum below 1"
         )
-    if not all(exclude):
+    if not all(PurePath(pattern).parts for pattern in exclude):  # "." has none either
         raise RequestError("a pattern to exclude is empty; leave it out, or name what to leave out")
     found: list[Entry] = []
     skipped: list[Skipped] = []

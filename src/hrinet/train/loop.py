@@ -29,7 +29,7 @@ from hrinet.train.folders import make_folder, require_no_file
 from hrinet.train.guards import Guards, check_finite
 from hrinet.train.log import Progress, TrainingLog
 from hrinet.train.manifest import load_manifest
-from hrinet.train.memory import enough_memory, freed_memory_kept
+from hrinet.train.memory import TooLittleMemoryError, enough_memory, freed_memory_kept
 from hrinet.train.processes import first_does, in_one_line
 from hrinet.train.resume import (
     averaged_before,
@@ -42,6 +42,7 @@ from hrinet.train.start import start_from_stage1, start_from_weights
 from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_step
 from hrinet.train.stopping import Result, stopping
 from hrinet.train.strips import draw_strip, save_strip, strip_pair
+from hrinet.weights.find import find_weights
 
 
 def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
@@ -60,20 +61,15 @@ def train(config: TrainConfig, *, progress: Progress | None = None) -> Result:
         RunError: if a guard stops it, or a file cannot be written.
     """
     fabric = _launch(config)
-    too_large = f"a step of {config.batch} pairs of {config.size} x {config.size} pixels"
     try:
-        with (
-            enough_memory(
-                too_large, "set accumulate to 2 or more, which leaves the result as it is"
-            ),
-            _deterministic(config.deterministic),
-            freed_memory_kept(),
-        ):
+        with _deterministic(config.deterministic), freed_memory_kept():
             return _train(config, fabric, progress if fabric.is_global_zero else None)
     except HrinetError as error:
         if fabric.is_global_zero:
             raise
-        raise SystemExit(error.exit_code) from None  # the first process says why
+        if isinstance(error, TooLittleMemoryError):  # which the first may not have met
+            raise SystemExit(f"process {fabric.global_rank}: {error}") from None
+        raise SystemExit(error.exit_code) from None  # else the first process says why
     finally:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -87,13 +83,16 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     folder = config.output_folder()
     for needed in (folder, folder / "strips"):  # before hours of building a cache
         require_no_file(needed)
-    cache = _open_cache(config, fabric, progress)
+    snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
+    if snapshot is None and config.start_from:
+        find_weights(Path(config.start_from))
+    with enough_memory("a slice of every scan", "use a machine with more"):
+        cache = _open_cache(config, fabric, progress)
     batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
     players = Players.of(config, fabric)
     guards = Guards(config)
     start = 0
     started_from: dict[str, Any] | None = None
-    snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     if snapshot is not None:
         require_same_data(
             *_comparable(snapshot.facts["data"], batches.identity),
@@ -144,7 +143,7 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
 
     pair = strip_pair(cache, seed=config.seed)
     first, second = (torch.from_numpy(image).to(fabric.device) for image in pair)
-    with ExitStack() as stack:
+    with enough_memory(*_too_large(config)), ExitStack() as stack:
         log: TrainingLog | None = None
         if fabric.is_global_zero:
             log = stack.enter_context(
@@ -210,6 +209,17 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         )
 
 
+def _too_large(config: TrainConfig) -> tuple[str, str]:
+    """What a step takes memory for, and what to do about it."""
+    share = config.batch // (config.processes * config.accumulate)
+    advice = (
+        f"set accumulate to {2 * config.accumulate} or more, which leaves the result as it is"
+        if share > 1
+        else "set size to less, or use a machine with more"
+    )
+    return f"a step of {config.batch} pairs of {config.size} x {config.size} pixels", advice
+
+
 _WORDS = {"stage1": "stage 1", "unsupervised": "stage 2", "supervised": "stage 2"}
 
 
@@ -250,7 +260,13 @@ def _open_cache(config: TrainConfig, fabric: Fabric, progress: Progress | None) 
     def built() -> Cache:
         if config.manifest:
             manifest = load_manifest(config.manifest)
-            build_cache(manifest, config.cache, size=config.size, progress=shown)
+            build_cache(
+                manifest,
+                config.cache,
+                size=config.size,
+                window=config.window_hu,
+                progress=shown,
+            )
         cache = Cache.open(config.cache)
         if config.manifest and cache.skipped:
             lost = cache.skipped[0]
@@ -262,6 +278,12 @@ def _open_cache(config: TrainConfig, fabric: Fabric, progress: Progress | None) 
             raise RequestError(
                 f"{config.cache}: holds slices of {cache.size} x {cache.size} pixels, but size is "
                 f"{config.size}; set size to {cache.size} or build another cache"
+            )
+        if cache.window != config.window_hu:
+            raise RequestError(
+                f"{config.cache}: holds slices of the window {list(cache.window)} HU, but "
+                f"window_hu is {list(config.window_hu)}; set window_hu to the former or build "
+                "another cache"
             )
         return cache
 

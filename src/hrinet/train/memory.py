@@ -15,6 +15,11 @@ from contextlib import contextmanager
 
 from hrinet.errors import RunError
 
+
+class TooLittleMemoryError(RunError):
+    """A process of a training could not have the memory that it needs."""
+
+
 # malloc.h
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _NEVER = -1
@@ -55,14 +60,16 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
         advice: what to do.
 
     Raises:
-        RunError: with that sentence.
+        TooLittleMemoryError: with that sentence.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:  # PyTorch's are RuntimeErrors
         text = str(error).lower()
         if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-            raise RunError(f"there is not enough memory for {what}; {advice}") from error
+            raise TooLittleMemoryError(
+                f"there is not enough memory for {what}; {advice}"
+            ) from error
         raise
 
 

@@ -61,7 +61,7 @@ def start_from_weights(generator: Generator, path: Path, *, window: Window) -> d
     if found != list(window):
         raise InputError(
             f"{path}: was trained with window_hu {found}, but the cache holds slices of "
-            f"{list(window)}; start from other weights"
+            f"{list(window)}; start from other weights, or set window_hu and build another cache"
         )
     own = generator.state_dict()
     try:

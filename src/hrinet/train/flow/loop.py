@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from hrinet.train.flow.choices import fingerprint
 from hrinet.train.flow.config import MAY_CHANGE, FlowTrainConfig
 from hrinet.train.flow.export import export_flow
 from hrinet.train.flow.objective import objective
-from hrinet.train.flow.samples import Batch, Samples
+from hrinet.train.flow.samples import Batch, Samples, Scan
 from hrinet.train.flow.scans import load_scans
 from hrinet.train.folders import make_folder, require_no_file
 from hrinet.train.log import Progress, TrainingLog
@@ -101,7 +102,7 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
 
     with (
         TrainingLog(folder, step=step, tensorboard=False) as log,
-        Samples(scans, config, device=fabric.device, start=step) as samples,
+        _samples(scans, config, fabric, start=step) as samples,
         stopping(fabric, config.max_minutes) as stop,
         freed_memory_kept(),
         enough_memory(
@@ -246,6 +247,17 @@ class _Player:
         """Everything that a later run needs to go on."""
         optimizers = {"network": self.optimizer}
         return take_snapshot(step=step, networks=self.networks, optimizers=optimizers, facts=facts)
+
+
+def _samples(
+    scans: Sequence[Scan], config: FlowTrainConfig, fabric: Fabric, *, start: int
+) -> Samples:
+    megabytes = sum(scan.array.nbytes for scan in scans) / 1e6
+    with enough_memory(
+        f"the scans of {config.manifest}, {megabytes:.0f} MB, on the device that trains",
+        "take some out of the manifest",
+    ):
+        return Samples(scans, config, device=fabric.device, start=start)
 
 
 def _fabric(config: FlowTrainConfig) -> Fabric:
