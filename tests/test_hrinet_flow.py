@@ -50,6 +50,14 @@ def running(method):
 
 
 @pytest.fixture(scope="module")
+def alone():
+    """The network without a second opinion."""
+    graphs = load_flow(packaged_weights("hrinet-flow"))
+    with HrinetFlow(graphs, precision="f32", quality="fast").using(gaps=1, threads=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def best():
     graphs = load_flow(packaged_weights("hrinet-flow"))
     with HrinetFlow(graphs, precision="f32", quality="best").using(gaps=1, threads=1) as running:
@@ -104,12 +112,12 @@ def test_two_three_and_four_slices(running, dtype, count, left):
         assert np.array_equal(values, only(running, wide))
 
 
-def test_uneven_gaps_know_where_their_slices_lie(running):
+def test_uneven_gaps_know_where_their_slices_lie(alone):
     slices = moving(step=2.0)
-    even = only(running, make_gap(slices))
-    assert np.array_equal(even, only(running, make_gap(slices, [-9.0, -2.0, 5.0, 12.0])))
+    even = only(alone, make_gap(slices))
+    assert np.array_equal(even, only(alone, make_gap(slices, [-9.0, -2.0, 5.0, 12.0])))
     uneven = make_gap(slices, [3.0, 5.0, 10.0, 23.0])
-    values = only(running, uneven)
+    values = only(alone, uneven)
     assert mean_of(values - even) > 0.5
     assert mean_of(values - only(Cubic(), uneven)) < 60
 
@@ -260,7 +268,7 @@ def test_wide_gaps_are_cautioned_of(method):
     assert method.caution([limit + 1, limit + 9]).startswith(f"2 gaps are up to {limit + 9:.4g} mm")
 
 
-def test_on_real_ct_it_is_the_trained_network(running):
+def test_on_real_ct_it_is_the_trained_network(alone):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     from hrinet.networks.flow_net import FlowNet, FlowNetConfig, Gaps
@@ -281,7 +289,7 @@ def test_on_real_ct_it_is_the_trained_network(running):
         expected = network.eval()(gaps, torch.tensor([1 / 3]), weights).values[0, 0].numpy()
     inside = (np.stack(gap.slices[1:3]) > -1100).all(0)
     assert inside.mean() > 0.9
-    np.testing.assert_allclose(only(running, gap, 1 / 3)[inside], expected[inside], atol=0.05)
+    np.testing.assert_allclose(only(alone, gap, 1 / 3)[inside], expected[inside], atol=0.05)
 
 
 def test_it_beats_the_cubic_on_real_ct(running):
@@ -311,18 +319,18 @@ def real_slices(indices):
 class TestBest:
     """The mean over all views of a gap."""
 
-    def test_it_is_the_same_from_every_side(self, best, running):
+    def test_it_is_the_same_from_every_side(self, best, alone):
         """The network alone is not, so that this tells whether all views were taken."""
         slices = moving()
         positions = [0.0, 5.0, 10.0, 17.0]
         mirrored = [one[::-1, ::-1] for one in reversed(slices)]
         other_way = make_gap(mirrored, [17.0 - place for place in reversed(positions)])
         differences = []
-        for method in (best, running):
+        for method in (best, alone):
             (plain,) = method.synthesize(make_gap(slices, positions), (0.3,))
             (turned,) = method.synthesize(other_way, (0.7,))
             differences.append(np.abs(plain - turned[::-1, ::-1]).max())
-        assert differences[0] < 0.05 < differences[1]
+        assert differences[0] < 0.5 < 5 < differences[1]
 
     def test_it_errs_less_on_a_real_scan(self, best, running):
         volume = hrinet.read(ct("validation/lidc_0002"))

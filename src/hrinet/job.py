@@ -358,7 +358,7 @@ def parse_quality(text: str) -> Quality:
     """
     if text in get_args(Quality):
         return text  # type: ignore[return-value]
-    raise RequestError(f"--quality is {text!r}, expected standard or best")
+    raise RequestError(f"--quality is {text!r}, expected {', '.join(get_args(Quality))}")
 
 
 def parse_device(text: str) -> Device:

@@ -81,7 +81,8 @@ def interpolate(
         uncertainty: estimate how far each voxel can be trusted, for :attr:`Volume.uncertainty`;
             needs a method that estimates its error, and memory for two float32 volumes more.
         precision: of a network's arithmetic.
-        quality: how much work a slice is worth; ``"best"`` takes several times as long.
+        quality: how much work a slice is worth: ``"fast"`` errs a little more, ``"best"`` takes
+            several times as long.
         device: what runs a network; other than the CPU needs PyTorch.
         threads: cores to use; by default all.
 

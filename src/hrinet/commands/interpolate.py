@@ -140,9 +140,10 @@ def interpolate(
     quality: Annotated[
         str,
         typer.Option(
-            metavar="standard|best",
-            help="How much work a slice is worth: with hrinet-flow, best looks at every gap in "
-            "eight ways, takes as many times as long and errs less.",
+            metavar="fast|standard|best",
+            help="How much work a slice is worth: with hrinet-flow, fast leaves out the second "
+            "opinion, best looks at every gap in eight ways, takes as many times as long and errs "
+            "less.",
         ),
     ] = "standard",
     device: Annotated[

@@ -24,10 +24,14 @@ def describe_result(result: Mapping[str, Any]) -> str:
     seconds = result["seconds"]
     kept = "moved in their plane" if result["request"]["untilt"] else "unchanged"
     lines = [
-        f"{source['slices']} slices every {_mm(source['spacing_mm'])} -> {plan['slices']} slices "
-        f"every {_mm(plan['spacing_mm'])}: {plan['original']} original and {kept}, "
-        f"{plan['synthetic']} synthetic by {result['method']} "
-        f"({seconds:.1f} s, {plan['synthetic'] / max(seconds, 1e-9):.0f} slices/s)",
+        f"{_slices(source['slices'])} every {_mm(source['spacing_mm'])} -> "
+        f"{_slices(plan['slices'])} every {_mm(plan['spacing_mm'])}: {plan['original']} original "
+        f"and {kept}, {plan['synthetic']} synthetic"
+        + (
+            f" by {result['method']} ({seconds:.1f} s, {_rate(plan['synthetic'], seconds)})"
+            if plan["synthetic"]
+            else ""
+        ),
     ]
     if plan["synthetic"] == 0 and not plan["dropped_originals"]:
         lines.append(
@@ -49,8 +53,18 @@ def describe_result(result: Mapping[str, Any]) -> str:
         )
     if result.get("preview"):
         lines.append(f"Preview: {result['preview']}")
-    lines.append("Synthetic slices are computed, not measured. Not for diagnosis.")
+    if plan["synthetic"]:
+        lines.append("Synthetic slices are computed, not measured. Not for diagnosis.")
     return "\n".join(lines)
+
+
+def _slices(count: int) -> str:
+    return "1 slice" if count == 1 else f"{count} slices"
+
+
+def _rate(slices: int, seconds: float) -> str:
+    rate = slices / max(seconds, 1e-9)
+    return f"{rate:.0f} slices/s" if rate >= 1.5 else f"{seconds / slices:.1f} s a slice"
 
 
 def _error_sentence(error: Mapping[str, Any]) -> str:

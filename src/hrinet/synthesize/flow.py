@@ -24,7 +24,7 @@ from hrinet.types import FLOAT32, SliceArray
 SMOOTHING = (7, 7)
 """Window of the smoothed features and of the local measures, pixels."""
 
-_SMALLEST_SIDE = 32
+SMALLEST_SIDE = 32
 """DIS needs a few patches at its coarsest scale; smaller slices are interpolated by the cubic."""
 
 _LEVEL_FLOOR = 4.0
@@ -156,7 +156,7 @@ class Flow:
 
         Values stay within the range of the two neighbouring slices at the pixel, moved and not.
         """
-        if min(gap.slices[0].shape) < _SMALLEST_SIDE:
+        if min(gap.slices[0].shape) < SMALLEST_SIDE:
             yield from Cubic().synthesize(gap, t)
             return
         scene = prepare(gap)

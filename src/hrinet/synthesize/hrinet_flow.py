@@ -23,6 +23,7 @@ from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
 from hrinet.synthesize.registry import Precision, Quality
 from hrinet.synthesize.scene import PLAIN, VIEWS, WINDOW, Scene, scene_of
+from hrinet.synthesize.second_opinion import SecondOpinion
 from hrinet.synthesize.slice_trust import SliceSigns, roughness
 from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
@@ -53,7 +54,8 @@ class HrinetFlow:
             graphs: of the network.
             runs_on: what computes; by default OpenVINO.
             precision: of the arithmetic.
-            quality: "best" is the mean over all views of a gap, for as many times the work.
+            quality: "fast" is the network alone; "standard" has :class:`SecondOpinion` besides;
+                "best" also the mean over all views of a gap, for as many times the work.
 
         Raises:
             RequestError: if the engine does not have the precision.
@@ -71,6 +73,7 @@ class HrinetFlow:
         self._runs_on = runs_on
         self._used: Precision = "f32" if precision == "auto" and not runs_on.has_bf16 else precision
         self._views = VIEWS if quality == "best" else (PLAIN,)
+        self._mixes = quality != "fast"
         description = graphs.description
         self.name = description.name
         self.weights = WeightsId(description.name, description.sha256)
@@ -155,6 +158,7 @@ class _Running(HrinetFlow):
         self._graphs = owner._graphs
         self._runs_on = owner._runs_on
         self._views = owner._views
+        self._mixes = owner._mixes
         self._correction = Correction()
         self.name = owner.name
         self.weights = owner.weights
@@ -224,6 +228,7 @@ class _Running(HrinetFlow):
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
+        others = SecondOpinion(scene, gap, t) if self._mixes else None
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
         measured = sum(map(roughness, inner)) / 2
@@ -231,6 +236,8 @@ class _Running(HrinetFlow):
         for position, (values, log_error) in zip(t, estimates, strict=True):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
             # is no better one.
+            if others is not None:
+                values = others.mixed(values)
             own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)

@@ -25,7 +25,7 @@ Precision: TypeAlias = Literal["auto", "f32", "bf16"]
 """Of a network's arithmetic; "auto" is bf16 where the processor has it and nothing changes."""
 
 
-Quality: TypeAlias = Literal["standard", "best"]
+Quality: TypeAlias = Literal["fast", "standard", "best"]
 """How much work a slice is worth; "best" takes several times as long and errs less."""
 
 
@@ -261,7 +261,7 @@ METHODS: tuple[Method, ...] = (
         planes_in_memory=150,
         build=partial(_hrinet_flow, packaged_weights("hrinet-flow")),
         precisions=("auto", "f32", "bf16"),
-        qualities=("standard", "best"),
+        qualities=("fast", "standard", "best"),
         devices=("cpu", "cuda", "mps"),
         modules=("openvino",),
         weights=packaged_weights("hrinet-flow"),

@@ -1,0 +1,105 @@
+"""What the network's slices are mixed with: ``flow``, and the cubic where slices overlap.
+
+Two methods that err in different places are worth more together than either. ``flow`` finds motion
+in another way, and mixes by weights of its own; where the two nearly agree, it counts most, and
+where they are far apart, the network is right more often. The constants were chosen on the
+validation scan (``benchmarks/mixing.py``). Without the slice thickness ``flow`` is not good enough
+to help, and the network stays alone.
+
+Where slices are thicker than half the gap, a hidden slice shares part of its data, noise included,
+with the measured ones beside it. The network draws less of that noise than the slice has; the
+cubic keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+
+from hrinet.synthesize.cubic import Cubic
+from hrinet.synthesize.flow import SMALLEST_SIDE, Flow
+from hrinet.synthesize.interpolator import Gap
+from hrinet.synthesize.scene import Scene
+from hrinet.types import SliceArray
+
+_WINDOW = (7, 7)
+"""Over which the distance between the two is averaged, pixels."""
+
+_MOST = 0.3
+_START, _SLOPE, _FLOOR_HU = 0.66, 0.1, 3.0
+"""Share of ``flow``: 0.3 up to 34 HU of distance, then less, and none from 730 HU on."""
+
+_CUBIC = 0.1
+_OVERLAP, _FULL_OVERLAP = 0.5, 0.75
+"""Share of the cubic, and the thickness over the width of the gap where it begins and is full."""
+
+
+class SecondOpinion:
+    """The other methods' slices of one gap, in the order of the positions."""
+
+    def __init__(self, scene: Scene, gap: Gap, t: Sequence[float]) -> None:
+        """Begin; nothing is computed before it is asked for.
+
+        Args:
+            scene: of the gap, whose slices are finite.
+            gap: the same.
+            t: positions in (0, 1).
+        """
+        rows, columns = scene.outside.shape
+        first = next(index for index, (slot, _) in enumerate(scene.positions) if slot == 1)
+        finite = Gap(
+            slices=tuple(scene.slices[0, slot, :rows, :columns] for slot, _ in scene.positions),
+            positions_mm=tuple(
+                gap.positions_mm[gap.left + slot - 1] for slot, _ in scene.positions
+            ),
+            left=first,
+            pixel_spacing_mm=gap.pixel_spacing_mm,
+            slice_thickness_mm=gap.slice_thickness_mm,
+        )
+        none: Iterator[SliceArray] = iter(())
+        self._cubic_share = cubic_share(gap)
+        has_flow = min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
+        self._flow = Flow().synthesize(finite, t) if has_flow else none
+        self._cubic = Cubic().synthesize(finite, t) if self._cubic_share else none
+
+    def mixed(self, values: SliceArray) -> SliceArray:
+        """The network's slice at the next position, mixed with the others.
+
+        Args:
+            values: shape (row, column), float32, HU, finite; not written to.
+        """
+        flow = next(self._flow, None)
+        if flow is not None:
+            values = with_flow(values, flow)
+        cubic = next(self._cubic, None)
+        if cubic is not None:
+            values = values + np.float32(self._cubic_share) * (cubic - values)
+        return values
+
+
+def with_flow(network: SliceArray, flow: SliceArray) -> SliceArray:
+    """Mix two guesses at a slice, by how far apart they are around each pixel.
+
+    Args:
+        network: shape (row, column), float32, HU, finite.
+        flow: of the same shape.
+
+    Returns:
+        A new array.
+    """
+    distance = cv2.blur(cv2.absdiff(flow, network), _WINDOW)
+    share = np.log(distance + np.float32(_FLOOR_HU))
+    share *= np.float32(-_SLOPE)
+    share += np.float32(_START)
+    np.clip(share, 0.0, _MOST, out=share)
+    share *= flow - network
+    share += network
+    return np.asarray(share)
+
+
+def cubic_share(gap: Gap) -> float:
+    """Share of the cubic in a gap, 0 to 0.1; 0 where the slice thickness is unknown."""
+    overlap = (gap.slice_thickness_mm or 0.0) / gap.width_mm
+    return _CUBIC * min(max((overlap - _OVERLAP) / (_FULL_OVERLAP - _OVERLAP), 0.0), 1.0)
