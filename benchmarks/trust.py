@@ -117,7 +117,8 @@ def main() -> None:
             "only; whole 512 x 512 slices. Tissues by the true slice, smoothed by a 5 x 5 mean: "
             + ", ".join(f"{name} {low:g} to {high:g} HU" for name, (low, high) in TISSUES.items())
             + ". The estimates were calibrated on validation/lidc_0002 alone; what tells slices "
-            "of one scan apart was fitted on training scans too (`tools/fit_slice_trust.py`). Air "
+            "of one scan apart (`tools/fit_slice_trust.py`), and how much more hidden slices err "
+            "than gaps (`tools/fit_transfer.py`), was fitted on training scans too. Air "
             "includes what lies outside the round field of view, which is easy to predict.",
             "",
             "## How often the truth lies within the interval",

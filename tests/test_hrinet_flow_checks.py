@@ -15,6 +15,7 @@ from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun  # noqa: E402
 from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.registry import find_method  # noqa: E402
 from hrinet.synthesize.scene import PLAIN  # noqa: E402
+from hrinet.synthesize.slice_trust import roughness  # noqa: E402
 from hrinet.synthesize.trial import Trial  # noqa: E402
 from hrinet.synthesize.trust import Calibration  # noqa: E402
 from hrinet.weights import packaged_weights  # noqa: E402
@@ -167,7 +168,7 @@ class TestSelfCheck:
         graphs = load_flow(packaged_weights("hrinet-flow"))
         known = {"expected_error": [50.0, 50.0], "half_width": [80.0, 80.0], "gap_power": 0.0}
         calibration = Calibration.of(
-            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, "transfer": [0.5, 0.25]}
+            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, "transfer": [0.5, 0.45]}
         )
         method = HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
         expected = []
@@ -216,18 +217,73 @@ class TestSelfCheck:
             running.check(iter([replace(trial, gap=gap)]))
             assert 0 < running.self_check.found_error_hu < 100
 
-    def test_slices_are_told_apart(self):
+    def with_calibration(self, **values):
         graphs = load_flow(packaged_weights("hrinet-flow"))
         known = {"expected_error": [50.0, 50.0], "half_width": [80.0, 80.0], "gap_power": 0.0}
-        slices = {"noise": 0.0, "loss": 0.0, "middle": 0.5, "offset": 0.0}
         calibration = Calibration.of(
-            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, "slices": slices}
+            {**known, "log_error": [-50, 50], "largest_gap_mm": 10, **values}
         )
-        method = HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
-        made = [copied(one) for one in method.synthesize_with_error(make_gap(moving()), [0.2, 0.5])]
-        for one, factor in zip(made, (0.8, 1.0), strict=True):  # the root of 4 t (1 - t)
-            np.testing.assert_allclose(one.expected_error, 50 * factor, rtol=1e-5)
-            np.testing.assert_allclose(one.half_width, 80 * factor, rtol=1e-5)
+        return HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
+
+    def test_slices_are_told_apart_from_the_hidden_ones(self):
+        gap = make_gap(
+            moving(), [10.0 * k for k in range(4)]
+        )  # as wide as the trial's: no transfer
+        trials = [replace(one, t=0.5, gap=gap) for one in self.trials(added=90.0)]
+        slices = {"noise": 0.0, "loss": 0.0, "middle": 0.5}
+        means = []
+        for level in ({}, {"slices": slices}, {"slices": {**slices, "offset": 0.6}}):
+            method = self.with_calibration(**level)
+            with method.using(gaps=1, threads=1) as running:
+                running.check(iter(trials))
+                made = [copied(one) for one in running.synthesize_with_error(gap, [0.2, 0.5])]
+            means.append([[float(of.mean()) for of in one[1:]] for one in made])
+        plain, apart, with_offset = np.array(means)
+        np.testing.assert_allclose(apart / plain, [[0.8] * 2, [1.0] * 2], rtol=1e-4)  # root 4t(1-t)
+        np.testing.assert_array_equal(with_offset, apart)
+
+    def test_without_hidden_slices_they_are_not(self):
+        slices = {"noise": 0.5, "loss": 0.5, "middle": 0.5}
+        method = self.with_calibration(slices=slices)
+        for one in method.synthesize_with_error(make_gap(moving()), [0.2, 0.5]):
+            np.testing.assert_allclose(one.expected_error, 50, rtol=1e-5)
+            np.testing.assert_allclose(one.half_width, 80, rtol=1e-5)
+
+    def test_what_slices_show_of_a_scan_is_not_taken_for_its_errors(self):
+        gap = make_gap(moving(), [10.0 * k for k in range(4)])
+        trials = [replace(one, gap=gap) for one in self.trials(added=90.0)]
+        means = []
+        for noise in (0.0, 0.4, -0.4):  # the same slice in the gap as in the trial: a factor of 1
+            method = self.with_calibration(slices={"noise": noise, "loss": noise, "middle": 0.0})
+            with method.using(gaps=1, threads=1) as running:
+                running.check(iter(trials))
+                assert running.self_check.expected_error_hu == 50.0
+                means += [
+                    one.expected_error.mean() for one in running.synthesize_with_error(gap, [0.4])
+                ]
+        np.testing.assert_allclose(means, means[0], rtol=1e-4)
+
+    @pytest.mark.parametrize("thickness", [None, 1.25])
+    def test_the_transfer_is_of_the_scan(self, thickness):
+        transfer = {"error": [-0.2, -0.4, 0.05], "half_width": [-0.1, -0.3, 0.1]}
+        transfer |= {"error_alone": [-0.3, 0.02], "half_width_alone": [-0.2, 0.03]}
+        gap = make_gap(moving(), [2.5 * k for k in range(4)], thickness=thickness)
+        (trial,) = self.trials(added=90.0)  # in a gap of 5 mm
+        means = []
+        for values in ({}, {"transfer": transfer}):
+            method = self.with_calibration(**values)
+            with method.using(gaps=1, threads=1) as running:
+                running.check(iter([trial]))
+                correction, found = running.correction, running.self_check.found_error_hu
+                (made,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
+            means.append([float(of.mean()) for of in made[1:]])
+        inner = [np.clip(one, -1200, 3200) for one in trial.gap.slices[1:3]]
+        rough = np.mean([roughness(one) for one in inner])
+        assert correction.noise == pytest.approx(np.log(rough / found), abs=1e-3)
+        wanted = [-0.3 + 0.02 * correction.noise, -0.2 + 0.03 * correction.noise]
+        if thickness:
+            wanted = [-0.4 + 0.05 * correction.noise, -0.25 + 0.1 * correction.noise]
+        np.testing.assert_allclose(np.log(means[1]) - np.log(means[0]), wanted, atol=1e-4)
 
     def test_what_was_found_holds_for_one_scan(self, method):
         gap = make_gap(moving())

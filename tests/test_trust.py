@@ -97,6 +97,9 @@ def test_curves_that_rise_stay_monotone(values):
         ({"gap_power": float("nan")}, ValueError),
         ({"largest_gap_mm": float("inf")}, ValueError),
         ({"log_error": [0.0, 1.0, 1e6]}, ValueError),
+        ({"transfer": [0.5, 0.0]}, ValueError),
+        ({"transfer": {"error": [0.1, 0.2, 0.3]}}, KeyError),
+        ({"transfer": None}, TypeError),
     ],
 )
 def test_damage_is_noticed(changes, kind):
@@ -126,3 +129,37 @@ def test_odd_slices_are_not_wholly_believed(found, factor):
     ones = np.ones(100, np.float32)
     correction = Correction.of(found=values, expected=ones, half_width=ones)
     assert correction == Correction(factor, factor)
+
+
+TRANSFER = {
+    "error": [-0.3, -0.5, 0.2],
+    "half_width": [-0.1, -0.7, 0.1],
+    "error_alone": [-0.4, 0.25],
+    "half_width_alone": [-0.2, 0.15],
+}
+
+
+@pytest.mark.parametrize(("gap_mm", "share"), [(1.0, 1.0), (2.5, 1.0), (3.5355, 0.5), (5.0, 0.0)])
+@pytest.mark.parametrize("thickness_mm", [1.5, None])
+def test_the_transfer_is_of_the_gap_to_be_filled(gap_mm, share, thickness_mm):
+    transfer = Calibration.of({**VALUES, "transfer": TRANSFER}).transfer
+    correction = Correction(1.5, 2.0, gap_mm=5.0, noise=0.3, level=0.2)
+    there = correction.transferred(transfer, gap_mm=gap_mm, thickness_mm=thickness_mm)
+    logs = -0.4 + 0.075, -0.2 + 0.045
+    if thickness_mm is not None:
+        over = 1.5 / gap_mm
+        logs = -0.3 - 0.5 * over + 0.06, -0.1 - 0.7 * over + 0.03
+    least = np.log(0.4)
+    assert there.error == pytest.approx(1.5 * np.exp(share * max(logs[0], least)), rel=1e-4)
+    assert there.half_width == pytest.approx(2 * np.exp(share * max(logs[1], least)), rel=1e-4)
+    assert (there.gap_mm, there.noise, there.level) == (5.0, 0.3, 0.2)
+
+
+def test_without_hidden_slices_nothing_is_transferred():
+    transfer = Calibration.of({**VALUES, "transfer": TRANSFER}).transfer
+    assert Correction().transferred(transfer, gap_mm=2.0, thickness_mm=1.0) == Correction()
+
+
+def test_without_a_transfer_a_correction_stays():
+    correction = Correction(1.5, 2.0, gap_mm=5.0, noise=0.3, level=0.2)
+    assert correction.transferred(CALIBRATION.transfer, gap_mm=2.0) == correction

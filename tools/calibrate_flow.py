@@ -4,15 +4,15 @@
     python tools/ship_flow.py RUN_FOLDER OUT.json
     python tools/fit_slice_trust.py OUT.json
     python tools/ship_flow.py RUN_FOLDER OUT.json
-    python tools/calibrate_flow.py RUN_FOLDER OUT.json --transfer
+    python tools/fit_transfer.py OUT.json
     python tools/ship_flow.py RUN_FOLDER OUT.json
 
 Slices of scans that took no part in the training are hidden and synthesized. The voxels are put in
 order of the error that the network itself expects; of every 200th part the mean absolute error and
 its 90th percentile are taken, and made to increase (isotonic regression). ``tools/ship_flow.py``
-puts the result into the description of the weights. ``--transfer`` then runs the method in the
-package as a user does, with its check on the scan's own slices, and measures by how much that
-check, which hides slices in gaps of twice the width, overstates the errors.
+puts the result into the description of the weights. The tools that follow run the method in the
+package: what tells slices of a scan apart, and by how much the method's check on the scan's own
+slices, which hides them in gaps of twice the width, overstates the errors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,8 @@ from hrinet.weights.files import read_weights
 
 FACTORS = (2, 3, 4, 5, 6)
 BINS = 200
+POWER_BINS = 40
+LEAST_VOXELS = 200
 EVERY = 97
 """Of the voxels of a slice one in so many is looked at; neighbours err alike."""
 
@@ -80,33 +81,29 @@ def increasing(values: np.ndarray) -> np.ndarray:
 
 
 def gap_power(parts: list[tuple[np.ndarray, np.ndarray]], widths: list[float]) -> float:
-    """By which power of the gap errors grow faster than the network says (least squares)."""
-    off = [np.log(found.mean() / np.exp(expected).mean()) for expected, found in parts]
-    return float(np.polyfit(np.log(np.array(widths) / REFERENCE_GAP_MM), off, 1)[0])
+    """By which power of the gap errors grow faster than the network says (least squares).
 
-
-def transfer(series: list[Path]) -> tuple[float, float]:
-    """Factors on expected error and half width that make both right, mean over the factors."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    from quality import thinned  # type: ignore[import-not-found]
-
-    ratios = []
-    for path in series:
-        volume = hrinet.read(path)
-        for factor in (2, 3, 4, 6):
-            thin, count = thinned(volume, factor)
-            made = hrinet.interpolate(
-                thin, factor=factor, method="hrinet-flow", max_gap_mm=1000, uncertainty=True
-            )
-            assert made.uncertainty is not None
-            new = [i for i, entry in enumerate(made.provenance) if entry.is_synthetic]
-            off = np.abs(made.array[new].astype(np.float32) - volume.array[:count][new])
-            expected = made.uncertainty.expected_error[new].mean()
-            share = off / np.maximum(made.uncertainty.half_width_90[new], 1e-3)
-            ratios.append((off.mean() / expected, np.quantile(share.ravel()[::EVERY], 0.9)))
-            print(f"{path.name} x{factor}: {ratios[-1][0]:.3f} {ratios[-1][1]:.3f}", flush=True)
-    error, half_width = np.mean(ratios, axis=0)
-    return round(float(error), 4), round(float(half_width), 4)
+    Among voxels of which the network says the same: that it expects more in wider gaps is in the
+    curves already.
+    """
+    expected = np.concatenate([part[0] for part in parts])
+    edges = np.quantile(expected, np.linspace(0, 1, POWER_BINS + 1))[1:-1]
+    logs = np.log(np.array(widths) / REFERENCE_GAP_MM)
+    above = below = 0.0
+    bins = [np.searchsorted(edges, part[0]) for part in parts]
+    for number in range(POWER_BINS):
+        column = [part[1][bin_ == number] for part, bin_ in zip(parts, bins, strict=True)]
+        there = np.array([one.size >= LEAST_VOXELS and one.any() for one in column])
+        if there.sum() < 2:
+            continue
+        weights = np.array([one.sum() for one in column])[there]
+        errors = np.log(
+            [one.mean() for one, is_there in zip(column, there, strict=True) if is_there]
+        )
+        off = logs[there] - np.average(logs[there], weights=weights)
+        above += float((weights * off * errors).sum())
+        below += float((weights * off * off).sum())
+    return above / below if below else 0.0
 
 
 def main() -> None:
@@ -115,15 +112,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, metavar="RUN_FOLDER")
     parser.add_argument("output", type=Path, metavar="OUT.json")
     parser.add_argument("--series", nargs="*", default=["validation/lidc_0002"])
-    parser.add_argument("--transfer", action="store_true", help="second pass, see above")
     arguments = parser.parse_args()
-    if arguments.transfer:
-        known = json.loads(arguments.output.read_text("utf-8"))
-        if "transfer" in known:
-            parser.error(f"{arguments.output} has a transfer already; begin with the first pass")
-        known["transfer"] = transfer([data / name for name in arguments.series])
-        arguments.output.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
-        return
     tensors, description = read_weights(arguments.run / "weights.safetensors")
     network = FlowNet(FlowNetConfig(**description.model))
     network.load_state_dict(tensors)

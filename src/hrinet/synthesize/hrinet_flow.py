@@ -25,6 +25,7 @@ from hrinet.synthesize.registry import Precision, Quality
 from hrinet.synthesize.scene import PLAIN, VIEWS, WINDOW, Scene, scene_of
 from hrinet.synthesize.second_opinion import SecondOpinion
 from hrinet.synthesize.slice_trust import SliceSigns, roughness
+from hrinet.synthesize.transfer import noise_sign
 from hrinet.synthesize.trial import SelfCheck, Trial
 from hrinet.synthesize.trust import Correction
 from hrinet.types import FLOAT32, SliceArray
@@ -114,9 +115,9 @@ class HrinetFlow:
         return min(threads, self._runs_on.most_gaps)
 
     @contextmanager
-    def using(self, *, gaps: int, threads: int) -> Iterator[HrinetFlow]:
+    def using(self, *, gaps: int, threads: int) -> Iterator[RunningFlow]:
         """Compile the graphs for so many gaps at the same time; see :class:`Multithreaded`."""
-        yield _Running(self, self._runs_on.ready(gaps=gaps, threads=threads), gaps=gaps)
+        yield RunningFlow(self, self._runs_on.ready(gaps=gaps, threads=threads), gaps=gaps)
 
     def synthesize(self, gap: Gap, t: Sequence[float]) -> Iterator[SliceArray]:
         """Yield one float32 slice for every t; see :class:`Interpolator`."""
@@ -140,16 +141,36 @@ class HrinetFlow:
         return "bf16" if self._used == "bf16" else "f32"
 
 
+class Unscaled(NamedTuple):
+    """A slice with what the calibration alone says of it; arrays of shape (row, column), HU.
+
+    Attributes:
+        values: of the slice.
+        error: absolute, expected.
+        half_width: of the 90 % interval.
+        signs: of the slice.
+        measured: mean roughness of the two measured slices beside it, HU.
+    """
+
+    values: SliceArray
+    error: SliceArray
+    half_width: SliceArray
+    signs: SliceSigns
+    measured: float
+
+
 class _Judged(NamedTuple):
-    """Voxels of a hidden slice, each of shape (voxel,), HU, and the gap that it lay in."""
+    """Voxels of a hidden slice, each of shape (voxel,), HU, its signs, and its gap."""
 
     found: SliceArray
     expected: SliceArray
     half_width: SliceArray
+    signs: SliceSigns
+    measured: float
     gap_mm: float
 
 
-class _Running(HrinetFlow):
+class RunningFlow(HrinetFlow):
     """The same with compiled graphs, for one scan."""
 
     def __init__(self, owner: HrinetFlow, ready: NetworkRun, *, gaps: int) -> None:
@@ -172,14 +193,23 @@ class _Running(HrinetFlow):
         judged = [one for one in judged if one.found.size]
         if not judged:
             return
+        weights = self._graphs.calibration.slices
+        level = float(np.mean([weights.log(one.signs) for one in judged]))
+        factors = [np.float32(weights.factor(one.signs, level=level)) for one in judged]
+        pairs = list(zip(judged, factors, strict=True))
         found = np.concatenate([one.found for one in judged])
-        expected = np.concatenate([one.expected for one in judged])
-        half_width = np.concatenate([one.half_width for one in judged])
+        expected = np.concatenate([one.expected * factor for one, factor in pairs])
+        half_width = np.concatenate([one.half_width * factor for one, factor in pairs])
         self._correction = Correction.of(
             found=found,
             expected=expected,
             half_width=half_width,
             gap_mm=float(np.median([one.gap_mm for one in judged])),
+            noise=noise_sign(
+                roughness=float(np.mean([one.measured for one in judged])),
+                found=float(found.mean()),
+            ),
+            level=level,
         )
         self._owner._self_check = SelfCheck(
             slices=len(judged),
@@ -191,7 +221,7 @@ class _Running(HrinetFlow):
     def _judged(self, trial: Trial) -> _Judged:
         """Every so many voxels of a hidden slice, of those that are the network's."""
         # Kept until the end: without it the values lie in buffers that another gap may be given.
-        results = self.synthesize_with_error(trial.gap, (trial.t,))
+        results = self.unscaled(trial.gap, (trial.t,))
         made = next(results)
         truth = np.asarray(trial.truth, FLOAT32)
         inner = trial.gap.slices[trial.gap.left : trial.gap.left + 2]
@@ -205,26 +235,50 @@ class _Running(HrinetFlow):
         values, measured = (each[usable][::_CHECK_EVERY] for each in (made.values, truth))
         return _Judged(
             found=np.abs(np.rint(values) - measured),
-            expected=made.expected_error[usable][::_CHECK_EVERY],
+            expected=made.error[usable][::_CHECK_EVERY],
             half_width=made.half_width[usable][::_CHECK_EVERY],
+            signs=made.signs,
+            measured=made.measured,
             gap_mm=trial.gap.width_mm,
         )
 
     @property
+    def correction(self) -> Correction:
+        """What the hidden slices made of the calibration."""
+        return self._correction
+
+    @property
     def self_check(self) -> SelfCheck | None:
+        """See :attr:`HrinetFlow.self_check`."""
         return self._owner.self_check
 
     @property
     def precision(self) -> str:
+        """See :attr:`HrinetFlow.precision`."""
         return self._owner.precision
 
     def synthesize_with_error(self, gap: Gap, t: Sequence[float]) -> Iterator[Estimated]:
         """Yield slices and how far to trust them; see :class:`Estimating`."""
+        calibration = self._graphs.calibration
+        correction = self._correction.transferred(
+            calibration.transfer, gap_mm=gap.width_mm, thickness_mm=gap.slice_thickness_mm
+        )
+        for made in self.unscaled(gap, t):
+            factor = calibration.slices.factor(made.signs, level=correction.level)
+            error = made.error * np.float32(correction.error * factor)
+            half_width = made.half_width * np.float32(correction.half_width * factor)
+            yield Estimated(made.values, error, half_width)
+
+    def unscaled(self, gap: Gap, t: Sequence[float]) -> Iterator[Unscaled]:
+        """Yield slices with what the calibration says of them, before the scan is heard.
+
+        Args:
+            gap: the neighbourhood.
+            t: positions in (0, 1), increasing.
+        """
         if not t:
             return
         scene = scene_of(gap, knows_thickness=self._graphs.knows_thickness)
-        calibration = self._graphs.calibration
-        correction = self._correction.transferred(calibration, gap_mm=gap.width_mm)
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
@@ -241,14 +295,11 @@ class _Running(HrinetFlow):
             own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)
-            error, half_width = calibration.estimates(log_error, gap_mm=gap.width_mm)
+            error, half_width = self._graphs.calibration.estimates(log_error, gap_mm=gap.width_mm)
             signs = SliceSigns.of(
                 measured=measured, own=own, expected=float(error.mean()), t=position
             )
-            factor = calibration.slices.factor(signs)
-            error *= np.float32(correction.error * factor)
-            half_width *= np.float32(correction.half_width * factor)
-            yield Estimated(values, error, half_width)
+            yield Unscaled(values, error, half_width, signs, measured)
 
     def _estimates(
         self, scene: Scene, t: Sequence[float], precision: str

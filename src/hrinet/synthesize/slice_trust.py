@@ -4,7 +4,9 @@ A network judges voxels by what it sees around them, and so misses what a whole 
 noisy the measured slices beside it are (the hidden one was as noisy), how much of that noise its
 own slice has lost, how far it lies from either of them. Three numbers of a slice, each free of
 units, scale the estimates of all its voxels; their weights were fitted by
-``tools/fit_slice_trust.py`` on scans with known slices.
+``tools/fit_slice_trust.py`` on scans with known slices. They tell the slices of one scan apart, not
+scans: what they say of a scan's hidden slices is the level from which the others are seen to
+differ, and without hidden slices nothing is said.
 """
 
 from __future__ import annotations
@@ -78,17 +80,15 @@ class SliceWeights:
         noise: weight of :attr:`SliceSigns.noise`.
         loss: of :attr:`SliceSigns.loss`.
         middle: of :attr:`SliceSigns.middle`.
-        offset: logarithm of the factor where all signs are 0.
     """
 
     noise: float = 0.0
     loss: float = 0.0
     middle: float = 0.0
-    offset: float = 0.0
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> SliceWeights:
-        """From plain values.
+        """From plain values; the ``offset`` of older weights said something of scans.
 
         Raises:
             KeyError, TypeError, ValueError: if they are damaged.
@@ -98,9 +98,21 @@ class SliceWeights:
             raise ValueError("the weights of a slice's signs are no numbers")
         return weights
 
-    def factor(self, signs: SliceSigns) -> float:
-        """On the expected error and the interval of every voxel of the slice."""
-        log = self.offset + self.noise * signs.noise
-        log += self.loss * signs.loss + self.middle * signs.middle
+    def log(self, signs: SliceSigns) -> float:
+        """Logarithm of how much a slice errs, up to a constant of the scan."""
+        return math.fsum(
+            getattr(self, field.name) * getattr(signs, field.name) for field in fields(self)
+        )
+
+    def factor(self, signs: SliceSigns, *, level: float | None) -> float:
+        """On the expected error and the interval of every voxel of the slice.
+
+        Args:
+            signs: of the slice.
+            level: mean of :meth:`log` over the scan's hidden slices; None if there are none, which
+                gives 1.
+        """
+        if level is None:
+            return 1.0
         limit = math.log(LARGEST_FACTOR)
-        return math.exp(min(max(log, -limit), limit))
+        return math.exp(min(max(self.log(signs) - level, -limit), limit))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hrinet.synthesize.slice_trust import SliceWeights
+from hrinet.synthesize.transfer import Transfer
 from hrinet.types import SliceArray
 
 REFERENCE_GAP_MM = 10.0
@@ -42,8 +43,8 @@ class Calibration:
         half_width: 90th percentile of the absolute error found there, HU.
         gap_power: by which power of the gap errors grow faster than the estimate says.
         largest_gap_mm: widest gap that was looked at.
-        transfer: factors on a :class:`Correction`'s error and half width. Hidden slices lie in gaps
-            of twice the width; by so much they overstate what is found in the gaps themselves.
+        transfer: factors on a :class:`Correction`. Hidden slices lie in gaps of twice the width; by
+            so much they overstate what is found in the gaps themselves.
         slices: what tells slices of one scan apart.
     """
 
@@ -52,7 +53,7 @@ class Calibration:
     half_width: NDArray[np.float32]
     gap_power: float
     largest_gap_mm: float
-    transfer: tuple[float, float] = (1.0, 1.0)
+    transfer: Transfer = field(default_factory=Transfer)
     slices: SliceWeights = field(default_factory=SliceWeights)
     _tables: tuple[NDArray[np.float32], ...] = field(init=False, repr=False)
 
@@ -76,9 +77,6 @@ class Calibration:
         if min(curves["expected_error"].min(), curves["half_width"].min()) < 0:
             raise ValueError("the calibration's errors are negative")
         gap_power, largest = float(values["gap_power"]), float(values["largest_gap_mm"])
-        error, half_width = (float(factor) for factor in values.get("transfer", (1.0, 1.0)))
-        if not (0 < error < np.inf and 0 < half_width < np.inf):
-            raise ValueError("the calibration's transfer is not positive")
         if not (np.isfinite(gap_power) and np.isfinite(largest)):
             raise ValueError("the calibration's gap_power or largest_gap_mm is no number")
         if np.abs(curves["log_error"]).max() > _LARGEST_LOG:
@@ -87,7 +85,7 @@ class Calibration:
             **curves,
             gap_power=gap_power,
             largest_gap_mm=largest,
-            transfer=(error, half_width),
+            transfer=Transfer.of(values["transfer"]) if "transfer" in values else Transfer(),
             slices=SliceWeights.of(values["slices"]) if "slices" in values else SliceWeights(),
         )
 
@@ -129,12 +127,16 @@ class Correction:
     Attributes:
         error: factor on the expected error.
         half_width: factor on the interval.
-        gap_mm: width of the gaps that the hidden slices lay in, or None.
+        gap_mm: width of the gaps that the hidden slices lay in; None if there were none.
+        noise: of the scan; see :func:`hrinet.synthesize.transfer.noise_sign`.
+        level: mean over the hidden slices of :meth:`SliceWeights.log`; None if there were none.
     """
 
     error: float = 1.0
     half_width: float = 1.0
     gap_mm: float | None = None
+    noise: float = 0.0
+    level: float | None = None
 
     @classmethod
     def of(
@@ -144,6 +146,8 @@ class Correction:
         expected: SliceArray,
         half_width: SliceArray,
         gap_mm: float | None = None,
+        noise: float = 0.0,
+        level: float | None = None,
     ) -> Correction:
         """From voxels of hidden slices.
 
@@ -152,29 +156,40 @@ class Correction:
             expected: absolute errors that were expected, of the same shape, HU.
             half_width: of the 90 % interval, of the same shape, HU.
             gap_mm: width of the gaps that they lay in.
+            noise: of the scan.
+            level: of what the slices show.
         """
         share = found / np.maximum(half_width, 1e-3)
         return cls(
             error=_bounded(float(found.mean()) / max(float(expected.mean()), 1e-3)),
             half_width=_bounded(float(np.quantile(share, 0.9))),
             gap_mm=gap_mm,
+            noise=noise,
+            level=level,
         )
 
-    def transferred(self, calibration: Calibration, *, gap_mm: float) -> Correction:
+    def transferred(
+        self, transfer: Transfer, *, gap_mm: float, thickness_mm: float | None = None
+    ) -> Correction:
         """From the hidden slices' gaps to a gap to be filled.
 
         All of the transfer where that is half as wide or less, none where it is as wide (a single
         slice that is missing from a scan), between them a power.
 
         Args:
-            calibration: of the weights.
+            transfer: of the weights.
             gap_mm: width of the gap to be filled.
+            thickness_mm: of the slices, or None.
         """
         if self.gap_mm is None:
             return self
         share = min(max(math.log2(self.gap_mm / gap_mm), 0.0), 1.0)
-        error, half_width = calibration.transfer
-        return Correction(self.error * error**share, self.half_width * half_width**share)
+        error, half_width = transfer.factors(
+            thickness=None if thickness_mm is None else thickness_mm / gap_mm, noise=self.noise
+        )
+        return replace(
+            self, error=self.error * error**share, half_width=self.half_width * half_width**share
+        )
 
 
 def _bounded(factor: float) -> float:
