@@ -292,6 +292,24 @@ def test_on_real_ct_it_is_the_trained_network(alone):
     np.testing.assert_allclose(only(alone, gap, 1 / 3)[inside], expected[inside], atol=0.05)
 
 
+def test_what_is_padded_reaches_no_farther_than_the_rim(alone):
+    """305 and 310 pixels are no multiples of 16; zeros in the padding would reach 100 pixels."""
+    slices, positions = real_slices([30, 33, 36, 39])
+    whole = only(alone, make_gap([s[:320, :320] for s in slices], positions))
+    part = only(alone, make_gap([s[:310, :305] for s in slices], positions))
+    assert np.abs(part - whole[:310, :305])[:200, :200].max() < 0.1
+
+
+@pytest.mark.parametrize(("gaps", "threads"), [(1, 1), (2, 1), (1, 2)])
+def test_no_more_threads_than_it_was_given(method, gaps, threads):
+    with method.using(gaps=gaps, threads=threads) as running:
+        only(running, make_gap(moving()))
+        (compiled,) = running._ready._compiled.values()
+    for part in (compiled.encoder, compiled.decoder):
+        assert part.get_property("INFERENCE_NUM_THREADS") == gaps * threads
+        assert part.get_property("NUM_STREAMS") == gaps
+
+
 def test_it_beats_the_cubic_on_real_ct(running):
     gains = []
     for left in (30, 60, 90):

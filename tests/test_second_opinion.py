@@ -62,7 +62,7 @@ def test_the_network_s_slice_is_not_written_to():
     network.flags.writeable = False
     with_flow(network, level(50.0))
     gap = make_gap(moving(size=SHAPE), thickness=5.0)
-    SecondOpinion(scene_of(gap, knows_thickness=True), gap, (0.5,)).mixed(network)
+    SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,)).mixed(network)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_is_mixed_is_flow_and_the_cubic():
     slices = moving()
     gap = make_gap(slices, [0.0, 5.0, 10.0, 17.0], thickness=5.0)
     positions = (0.2, 0.5, 0.7)
-    others = SecondOpinion(scene_of(gap, knows_thickness=True), gap, positions)
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, positions)
     flows, cubics = (list(map(np.array, m.synthesize(gap, positions))) for m in (Flow(), Cubic()))
     for flow, cubic in zip(flows, cubics, strict=True):
         network = np.asarray(flow + 20, np.float32)
@@ -89,14 +89,14 @@ def test_what_is_mixed_is_flow_and_the_cubic():
 def test_a_slice_too_small_for_flow_is_the_network_s():
     gap = make_gap([s[:20, :20] for s in moving()], thickness=2.0)
     values = np.zeros((20, 20), np.float32)
-    others = SecondOpinion(scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
     assert others.mixed(values) is values
 
 
 def test_without_the_slice_thickness_the_network_stays_alone():
     gap = make_gap(moving())
     values = np.zeros(gap.slices[0].shape, np.float32)
-    others = SecondOpinion(scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
     assert others.mixed(values) is values
 
 
@@ -105,7 +105,7 @@ def test_no_number_comes_through_from_what_is_none():
     slices[0][5:9, 5:9] = np.nan
     slices[1][12:15, 12:15] = np.inf
     gap = make_gap(slices, thickness=5.0)
-    others = SecondOpinion(scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
     assert np.isfinite(others.mixed(np.zeros(slices[0].shape, np.float32))).all()
 
 

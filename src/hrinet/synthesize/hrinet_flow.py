@@ -19,6 +19,7 @@ import numpy as np
 from hrinet.errors import RequestError
 from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.fallback import blend, outside_window, touched
+from hrinet.synthesize.flow import Flow
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
 from hrinet.synthesize.registry import Precision, Quality
@@ -74,7 +75,7 @@ class HrinetFlow:
         self._runs_on = runs_on
         self._used: Precision = "f32" if precision == "auto" and not runs_on.has_bf16 else precision
         self._views = VIEWS if quality == "best" else (PLAIN,)
-        self._mixes = quality != "fast"
+        self._flow = None if quality == "fast" else Flow()
         description = graphs.description
         self.name = description.name
         self.weights = WeightsId(description.name, description.sha256)
@@ -179,7 +180,7 @@ class RunningFlow(HrinetFlow):
         self._graphs = owner._graphs
         self._runs_on = owner._runs_on
         self._views = owner._views
-        self._mixes = owner._mixes
+        self._flow = owner._flow
         self._correction = Correction()
         self.name = owner.name
         self.weights = owner.weights
@@ -282,7 +283,7 @@ class RunningFlow(HrinetFlow):
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
-        others = SecondOpinion(scene, gap, t) if self._mixes else None
+        others = SecondOpinion(self._flow, scene, gap, t) if self._flow else None
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
         measured = sum(map(roughness, inner)) / 2

@@ -39,10 +39,11 @@ _OVERLAP, _FULL_OVERLAP = 0.5, 0.75
 class SecondOpinion:
     """The other methods' slices of one gap, in the order of the positions."""
 
-    def __init__(self, scene: Scene, gap: Gap, t: Sequence[float]) -> None:
+    def __init__(self, flow: Flow, scene: Scene, gap: Gap, t: Sequence[float]) -> None:
         """Begin; nothing is computed before it is asked for.
 
         Args:
+            flow: the other method.
             scene: of the gap, whose slices are finite.
             gap: the same.
             t: positions in (0, 1).
@@ -61,7 +62,7 @@ class SecondOpinion:
         none: Iterator[SliceArray] = iter(())
         self._cubic_share = cubic_share(gap)
         has_flow = min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
-        self._flow = Flow().synthesize(finite, t) if has_flow else none
+        self._flow = flow.synthesize(finite, t) if has_flow else none
         self._cubic = Cubic().synthesize(finite, t) if self._cubic_share else none
 
     def mixed(self, values: SliceArray) -> SliceArray:
