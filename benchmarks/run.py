@@ -12,7 +12,7 @@ from pathlib import Path
 SCRIPTS = (
     *("quality.py", "trust.py", "network.py", "speed.py", "memory.py", "labels.py"),
     *("best.py", "selftest.py", "metrics.py", "projection.py", "surface.py", "derived.py"),
-    *("family.py", "training.py", "ablation.py"),
+    *("family.py", "training.py", "ablation.py", "mixing.py"),
 )
 
 
