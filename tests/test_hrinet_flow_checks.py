@@ -225,6 +225,17 @@ class TestSelfCheck:
         )
         return HrinetFlow(replace(graphs, calibration=calibration), precision="f32")
 
+    def test_a_scan_without_hidden_slices_has_factors_of_its_own(self):
+        gap = make_gap(moving())
+        with self.with_calibration(unchecked=[1.5, 2.0]).using(gaps=1, threads=1) as running:
+            (one,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
+            assert float(one.expected_error.mean()) == pytest.approx(75.0, rel=1e-3)
+            assert float(one.half_width.mean()) == pytest.approx(160.0, rel=1e-3)
+            running.check(self.trials())
+            (one,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
+            found = running.self_check.found_error_hu
+            assert float(one.expected_error.mean()) == pytest.approx(found, rel=1e-3)
+
     def test_slices_are_told_apart_from_the_hidden_ones(self):
         gap = make_gap(
             moving(), [10.0 * k for k in range(4)]

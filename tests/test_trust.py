@@ -163,3 +163,11 @@ def test_without_hidden_slices_nothing_is_transferred():
 def test_without_a_transfer_a_correction_stays():
     correction = Correction(1.5, 2.0, gap_mm=5.0, noise=0.3, level=0.2)
     assert correction.transferred(CALIBRATION.transfer, gap_mm=2.0) == correction
+
+
+def test_factors_of_an_unchecked_scan():
+    assert Calibration.of(VALUES).unchecked == (1.0, 1.0)
+    assert Calibration.of({**VALUES, "unchecked": [1.3, 1.4]}).unchecked == (1.3, 1.4)
+    for damaged in ([0.0, 1.0], [1.0], [1.0, float("nan")], ["x", 1.0], None):
+        with pytest.raises((TypeError, ValueError)):
+            Calibration.of({**VALUES, "unchecked": damaged})

@@ -5,6 +5,7 @@
     python tools/fit_slice_trust.py OUT.json
     python tools/ship_flow.py RUN_FOLDER OUT.json
     python tools/fit_transfer.py OUT.json
+    python tools/fit_unchecked.py OUT.json
     python tools/ship_flow.py RUN_FOLDER OUT.json
 
 Slices of scans that took no part in the training are hidden and synthesized. The voxels are put in

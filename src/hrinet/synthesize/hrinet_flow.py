@@ -181,7 +181,7 @@ class RunningFlow(HrinetFlow):
         self._runs_on = owner._runs_on
         self._views = owner._views
         self._flow = owner._flow
-        self._correction = Correction()
+        self._correction = Correction(*owner._graphs.calibration.unchecked)
         self.name = owner.name
         self.weights = owner.weights
         owner._self_check = None

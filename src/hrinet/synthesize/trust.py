@@ -46,6 +46,7 @@ class Calibration:
         transfer: factors on a :class:`Correction`. Hidden slices lie in gaps of twice the width; by
             so much they overstate what is found in the gaps themselves.
         slices: what tells slices of one scan apart.
+        unchecked: factors on the estimates of a scan that has no slice to hide.
     """
 
     log_error: NDArray[np.float32]
@@ -55,6 +56,7 @@ class Calibration:
     largest_gap_mm: float
     transfer: Transfer = field(default_factory=Transfer)
     slices: SliceWeights = field(default_factory=SliceWeights)
+    unchecked: tuple[float, float] = (1.0, 1.0)
     _tables: tuple[NDArray[np.float32], ...] = field(init=False, repr=False)
 
     @classmethod
@@ -76,6 +78,9 @@ class Calibration:
             raise ValueError("the calibration's log_error does not increase")
         if min(curves["expected_error"].min(), curves["half_width"].min()) < 0:
             raise ValueError("the calibration's errors are negative")
+        error, half_width = (float(factor) for factor in values.get("unchecked", (1.0, 1.0)))
+        if not (0 < error < np.inf and 0 < half_width < np.inf):
+            raise ValueError("the calibration's factors of an unchecked scan are not positive")
         gap_power, largest = float(values["gap_power"]), float(values["largest_gap_mm"])
         if not (np.isfinite(gap_power) and np.isfinite(largest)):
             raise ValueError("the calibration's gap_power or largest_gap_mm is no number")
@@ -87,6 +92,7 @@ class Calibration:
             largest_gap_mm=largest,
             transfer=Transfer.of(values["transfer"]) if "transfer" in values else Transfer(),
             slices=SliceWeights.of(values["slices"]) if "slices" in values else SliceWeights(),
+            unchecked=(error, half_width),
         )
 
     def __post_init__(self) -> None:
