@@ -231,7 +231,7 @@ class TestSelfCheck:
             (one,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
             assert float(one.expected_error.mean()) == pytest.approx(75.0, rel=1e-3)
             assert float(one.half_width.mean()) == pytest.approx(160.0, rel=1e-3)
-            running.check(self.trials())
+            running.check(self.trials(added=100.0))
             (one,) = (copied(one) for one in running.synthesize_with_error(gap, [0.4]))
             found = running.self_check.found_error_hu
             assert float(one.expected_error.mean()) == pytest.approx(found, rel=1e-3)
