@@ -1,6 +1,6 @@
 """What a step of training costs beyond its convolutions, and what memory it takes.
 
-Run: python benchmarks/training.py [--rounds N] [--only time|memory]
+Run: python benchmarks/training.py [--rounds N] [--only time|kept|memory]
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from hrinet.train.steps import Players, d2_step, supervised_step, unsupervised_s
 
 RECIPE = "hrinet-mse"
 TIMED_BATCH = 8
+PARTS = ("time", "kept", "memory")
 BAR = 1.5
 LONG_S = 20.0
 _FORWARD = torch.ops.aten.convolution.default
@@ -215,17 +217,36 @@ def ratios(rounds: int) -> list[list[str]]:
     return rows
 
 
-def with_and_without(rounds: int) -> tuple[float, float]:
-    """Seconds of a step of stage 1 with freed memory kept, and given back to the system."""
-    bench = Bench(load_config(RECIPE, [f"batch={TIMED_BATCH}"]))
-    times: tuple[list[float], list[float]] = ([], [])
+def with_and_without(rounds: int) -> tuple[list[float], list[float]]:
+    """Seconds and page faults of a step of stage 1, freed memory kept, and given back.
+
+    Each in a process of its own, by turns: what was kept once is at hand afterwards.
+    """
+    found: tuple[list[list[float]], list[list[float]]] = ([], [])
     for _ in range(rounds):
-        with freed_memory_kept():
-            bench.stage1()
-            times[0].extend(seconds(bench.stage1) for _ in range(3))
+        for way, rows in zip(("kept", "given-back"), found, strict=True):
+            command = [sys.executable, __file__, "--steps-with", way]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            rows.append(json.loads(done.stdout.splitlines()[-1]))
+    kept, given_back = (
+        [statistics.median(column) for column in zip(*rows, strict=True)] for rows in found
+    )
+    return kept, given_back
+
+
+def steps_with(way: str) -> None:
+    """In a process of its own: print median seconds and page faults of a step, as JSON."""
+    import resource
+
+    with freed_memory_kept() if way == "kept" else nullcontext():
+        bench = Bench(load_config(RECIPE, [f"batch={TIMED_BATCH}"]))
         bench.stage1()
-        times[1].extend(seconds(bench.stage1) for _ in range(3))
-    return statistics.median(times[0]), statistics.median(times[1])
+        times, faults = [], []
+        for _ in range(5):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            times.append(seconds(bench.stage1))
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print(json.dumps([statistics.median(times), statistics.median(faults)]))
 
 
 def memory_of(size: int, stage: int, batch: int, accumulate: int) -> None:
@@ -285,9 +306,13 @@ def memory_rows(sizes: list[int]) -> list[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("time", "memory"), help="keep the other's last result")
+    parser.add_argument("--only", choices=PARTS, help="keep the others' last result")
+    parser.add_argument("--steps-with", choices=("kept", "given-back"), help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", nargs=4, type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.steps_with:
+        steps_with(arguments.steps_with)
+        return
     if arguments.memory_of:
         if not torch.cuda.is_available():
             limit_memory()
@@ -301,13 +326,15 @@ def main() -> None:
     )
     store = RESULTS / "training.json"
     parts: dict[str, str] = json.loads(store.read_text()) if store.exists() else {}
-    if arguments.only != "memory":
+    if arguments.only in (None, "time"):
         parts["time"] = time_text(where, arguments.rounds)
-    if arguments.only != "time":
+    if arguments.only in (None, "kept"):
+        parts["kept"] = kept_text(where, arguments.rounds)
+    if arguments.only in (None, "memory"):
         parts["memory"] = memory_text(where)
     RESULTS.mkdir(exist_ok=True)
     store.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
-    texts = [parts[name] for name in ("time", "memory") if name in parts]
+    texts = [parts[name] for name in PARTS if name in parts]
     publish("training", "\n\n".join(["# Training", *texts]))
 
 
@@ -318,7 +345,6 @@ def time_text(where: str, rounds: int) -> str:
     )
     with freed_memory_kept():
         timed = ratios(rounds)
-    kept, given_back = with_and_without(rounds)
     return "\n".join(
         [
             f"## Time of a step beside its convolutions ({RECIPE}, 256 x 256, batch {TIMED_BATCH})",
@@ -338,8 +364,28 @@ def time_text(where: str, rounds: int) -> str:
             table(head, timed),
             "",
             "All of this with freed memory kept by the process, as in training "
-            "(`hrinet.train.memory`), the bare convolutions too. Stage 1 with and without it, by "
-            f"turns: {kept:.2f} and {given_back:.2f} s a step.",
+            "(`hrinet.train.memory`), the bare convolutions too.",
+        ]
+    )
+
+
+def kept_text(where: str, rounds: int) -> str:
+    ways = ("kept, as in training", "given back to the system")
+    return "\n".join(
+        [
+            f"## Freed memory kept (stage 1, 256 x 256, batch {TIMED_BATCH})",
+            "",
+            where,
+            "",
+            f"Each in processes of its own, by turns, {rounds} of 5 steps; medians.",
+            "",
+            table(
+                ("freed memory", "s a step", "page faults a step"),
+                [
+                    [way, f"{found[0]:.2f}", f"{found[1]:.0f}"]
+                    for way, found in zip(ways, with_and_without(rounds), strict=True)
+                ],
+            ),
         ]
     )
 
