@@ -46,7 +46,7 @@ def test_wide_gaps_are_flagged_and_wider_ones_refused():
     with pytest.raises(RequestError, match=r"--strict: the gap between slices 0 and 1 is 15 mm"):
         report.refuse(strict=True)
     report = inspect_gaps([0, 30, 60], GapLimits())
-    with pytest.raises(RequestError, match=r"30 mm wide .* limit is 25 mm .* --max-gap 31"):
+    with pytest.raises(RequestError, match=r"30 mm wide, the limit is 25 mm .* --max-gap 31"):
         report.refuse(strict=False)
 
 

@@ -313,6 +313,14 @@ def test_other_than_whole_numbers_is_refused(value):
         between(np.zeros((4, 4), np.float32), plane)
 
 
+def test_an_image_is_no_label_map():
+    values = np.arange(1, 1026, dtype=np.int16).reshape(25, 41)
+    with pytest.raises(InputError, match=r"holds 1025 different values.*leave out --label"):
+        between(np.minimum(values, 1024), values)
+    most = np.minimum(values, 1024)
+    assert np.array_equal(between(most, most)[0], most)
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (6, 1), (2, 2)])
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
 def test_tiny_slices(shape, spacing):

@@ -213,6 +213,21 @@ def test_a_full_disk_is_told_by_the_name_of_the_output(tmp_path, thick, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.json", "in.nii"]
 
 
+def test_the_preview_shows_the_slices_of_the_range(tmp_path, thick, monkeypatch):
+    from hrinet.report.preview import Preview
+
+    shown = set()
+    monkeypatch.setattr(
+        Preview, "add_source", lambda self, values, *, position_mm: shown.add(position_mm)
+    )
+    hrinet.write(thick, tmp_path / "in.nii")
+    outputs = Outputs(volume=tmp_path / "o.nii", preview=tmp_path / "p.png")
+    request = Request(start=2, stop=5)
+    interpolate_file(tmp_path / "in.nii", outputs, Options(method="cubic", request=request))
+    positions = hrinet.read(tmp_path / "in.nii").geometry.positions_mm
+    assert sorted(shown) == pytest.approx(positions[2:5].tolist())
+
+
 def test_a_preview_is_a_png_by_name(tmp_path, thick):
     hrinet.write(thick, tmp_path / "in.nii")
     outputs = Outputs(volume=tmp_path / "o.nii", preview=tmp_path / "p.jpg")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hrinet.errors import RequestError
@@ -62,6 +62,7 @@ def test_originals_grid_keeps_every_original_at_its_place(positions, factor):
 
 @given(uneven, st.floats(0.3, 5.0))
 def test_a_spacing_in_mm_is_honoured_exactly_at_true_positions(positions, spacing):
+    assume(spacing <= positions[-1])
     request = Request(spacing=spacing, limits=ANY_GAP)
     plan = make_plan(positions, request, pixel_spacing_mm=(1, 1))
     grid = np.array([s.position_mm for s in plan.slices])
@@ -110,6 +111,15 @@ def test_jitter_below_the_tolerance_stays_uniform_with_all_originals():
 def test_a_range_uses_only_its_slices_and_keeps_their_numbers():
     plan = make_plan(REGULAR, Request(factor=2, start=10, stop=13), pixel_spacing_mm=PIXEL)
     assert [(s.left, s.t) for s in plan.slices] == [(10, 0), (10, 0.5), (11, 0), (11, 0.5), (12, 0)]
+
+
+def test_a_single_slice_is_refused_however_it_is_asked_for():
+    with pytest.raises(RequestError, match=r"range 3:4 holds a single slice; two are the least"):
+        make_plan(REGULAR, Request(start=3, stop=4), pixel_spacing_mm=PIXEL)
+    with pytest.raises(RequestError, match=r"171 mm is more than the 170 mm from the first slice"):
+        make_plan(REGULAR, Request(spacing=171.0), pixel_spacing_mm=PIXEL)
+    whole = make_plan(REGULAR, Request(spacing=170.0), pixel_spacing_mm=PIXEL)
+    assert [s.left for s in whole.slices] == [0, 34]
 
 
 def test_slices_nearer_than_a_pixel_are_left_alone():

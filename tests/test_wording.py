@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import hrinet
-from hrinet.job import Options
+from conftest import make_geometry
+from hrinet.job import Options, describe, prepare
 from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.plan.plan import Request
 from hrinet.report.wording import describe_result
@@ -21,6 +23,30 @@ def test_a_grid_off_the_originals_is_explained(report):
     assert "2 original and unchanged, 24 synthetic by linear" in text
     assert "2 of 7 original slices lie on the uniform 1.2 mm grid" in " ".join(text.split())
     assert all(len(line) <= 130 for line in text.splitlines())
+
+
+def test_a_single_original_on_the_grid_is_one(tmp_path, thick):
+    hrinet.write(thick, tmp_path / "in.nii")
+    options = Options(method="linear", request=Request(spacing=6.7))
+    report = interpolate_file(tmp_path / "in.nii", Outputs(volume=tmp_path / "o.nii"), options)
+    text = " ".join(describe_result(report).split())
+    assert "1 of 7 original slices lies on the uniform 6.7 mm grid and is kept exactly" in text
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "expected"),
+    [
+        (0, None, "5 slices every 5 mm to 10 mm -> "),
+        (0, 3, "3 of 5 slices every 5 mm -> "),
+        (1, None, "4 of 5 slices every 5 mm to 10 mm -> "),
+    ],
+)
+def test_the_first_line_tells_the_slices_that_were_used(start, stop, expected):
+    geometry = make_geometry([0.0, 5.0, 10.0, 17.0, 27.0])
+    volume = hrinet.Volume(array=np.zeros(geometry.shape, np.int16), geometry=geometry)
+    job = prepare(volume, Options(method="linear", request=Request(start=start, stop=stop)))
+    report = {**describe(job), "seconds": 1.0, "output": "o", "sidecar": "o.json"}
+    assert describe_result(report).startswith(expected)
 
 
 def test_what_was_moved_is_not_called_unchanged(report):

@@ -88,6 +88,12 @@ class Job:
         """Size of the output's voxels, uncompressed."""
         return int(np.prod(self.geometry.shape)) * self.source.dtype.itemsize
 
+    @property
+    def used(self) -> range:
+        """Indices of the source slices that were asked for."""
+        request, count = self.options.request, len(self.source.geometry)
+        return range(request.start, count if request.stop is None else request.stop)
+
     def provenance(self, errors: Sequence[SliceError | None] = ()) -> tuple[Provenance, ...]:
         """The records of the output slices.
 
@@ -277,6 +283,8 @@ def describe(job: Job, *, command: str = "") -> dict[str, Any]:
         },
         "input": {
             "slices": len(source),
+            "used": len(job.used),
+            "gaps_mm": describe_gaps(source.subset(job.used)),
             "spacing_mm": round(source.spacing_mm, 6),
             "pixel_spacing_mm": list(source.pixel_spacing),
             "slice_thickness_mm": source.slice_thickness,
@@ -295,6 +303,17 @@ def describe(job: Job, *, command: str = "") -> dict[str, Any]:
         },
         "notes": list(job.notes),
         "alternatives": list(job.source.info.alternatives),
+    }
+
+
+def describe_gaps(geometry: Geometry) -> dict[str, Any]:
+    """The distances between slices as a JSON object, mm; None where there is a single slice."""
+    gaps = geometry.gaps_mm
+    return {
+        "median": geometry.spacing_mm,
+        "smallest": float(gaps.min()) if len(gaps) else None,
+        "largest": float(gaps.max()) if len(gaps) else None,
+        "even": geometry.is_uniform,
     }
 
 

@@ -16,6 +16,7 @@ from hrinet.errors import RangeExceededError
 from hrinet.io.formats import (
     check_writable,
     is_dicom_output,
+    is_folder,
     open_scan,
     open_sink,
     stage,
@@ -187,6 +188,9 @@ def _interpolate_scan(
     check_space(outputs, job)
     series = _plan_dicom(job, outputs)
     with Staging(overwrite=outputs.overwrite) as staging:
+        if not is_folder(outputs.volume):
+            # It is published last, but a refusal should name what the user named.
+            staging.check(outputs.volume)
         sidecar = staging.path(sidecar_path(outputs.volume))
         preview = staging.path(outputs.preview) if outputs.preview else None
         report = staging.path(outputs.report) if outputs.report else None
@@ -324,12 +328,14 @@ def _new_preview(job: Job) -> Preview:
 
 
 def _shown_to(picture: Preview | None, job: Job) -> Job:
-    """The same job, with the preview looking at every source slice."""
+    """The same job, with the preview looking at every source slice of the range."""
     if picture is None:
         return job
     positions = job.source.geometry.positions_mm
+    used = job.used
 
     def show(index: int, values: SliceArray) -> None:
-        picture.add_source(values, position_mm=float(positions[index]))
+        if index in used:  # Its neighbours are read for what they show of the slices beside them.
+            picture.add_source(values, position_mm=float(positions[index]))
 
     return replace(job, source=ObservedSource(job.source, show))

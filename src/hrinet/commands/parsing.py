@@ -17,8 +17,12 @@ def parse_range(text: str | None) -> tuple[int, int | None]:
     try:
         if not colon:
             raise ValueError
-        return int(start or 0), int(stop) if stop else None
+        first, last = int(start or 0), int(stop) if stop else None
+        if first < 0 or (last is not None and last < 0):
+            raise ValueError
     except ValueError:
         raise RequestError(
-            f"--range is {text!r}, expected A:B with whole numbers, as in 10:20 or 10:"
+            f"--range is {text!r}, expected A:B with whole numbers counted from 0, none of them "
+            "negative, as in 10:20 or 10:"
         ) from None
+    return first, last

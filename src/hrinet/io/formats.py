@@ -275,6 +275,9 @@ def write(
     elif dicom is not None and (chosen := dicom.chosen):
         raise RequestError(f"{path}: is no DICOM output, for which {chosen} is")
     with Staging(overwrite=overwrite) as staging:
+        if not folders:
+            # It is published last, but a refusal should name what the user named.
+            staging.check(path)
         sidecar = staging.path(beside)
         sink = open_sink(
             stage(staging, path),

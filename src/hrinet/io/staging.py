@@ -30,19 +30,27 @@ class Staging:
         self._overwrite = overwrite
         self._staged: list[tuple[Path, Path]] = []
 
-    def path(self, final: Path) -> Path:
-        """The temporary path to write ``final`` under.
+    def check(self, final: Path) -> None:
+        """Refuse what :meth:`path` would refuse of a file, but for one that cannot be created.
 
         Raises:
             RequestError: if ``final`` exists and may not be overwritten, is a folder, lies in a
-                folder that does not exist or cannot be written, or was asked for before, by this
-                path or another that leads there.
+                folder that does not exist, or was asked for before, by this path or another that
+                leads there.
         """
         self._check_new(final)
         if final.is_dir():
             raise RequestError(f"{final}: is a folder, expected a file name")
         if final.exists() and not self._overwrite:
             raise RequestError(f"{final}: exists already; {_TO_REPLACE}")
+
+    def path(self, final: Path) -> Path:
+        """The temporary path to write ``final`` under.
+
+        Raises:
+            RequestError: as :meth:`check` does, or if ``final`` cannot be written.
+        """
+        self.check(final)
         return self._stage(final, lambda temporary: temporary.touch(exist_ok=False))
 
     def folder(self, final: Path, *, replaces: Callable[[Path], bool]) -> Path:

@@ -107,10 +107,10 @@ def inspect_gaps(
         if gap > limits.refuse_mm or ratio > limits.refuse_ratio:
             times = limits.refuse_ratio
             or_times = f" and {times:.2g} times" if math.isfinite(times) else ""
+            times_those = f" ({ratio:.2g} times those around it)" if ratio >= 1.05 else ""
             refused.append(
-                f"the gap {where} is {gap:.4g} mm wide ({ratio:.2g} times those around it), the "
-                f"limit is {limits.refuse_mm:.4g} mm{or_times}; "
-                + limits.remedy.format(wider=int(gap) + 1)
+                f"the gap {where} is {gap:.4g} mm wide{times_those}, the limit is "
+                f"{limits.refuse_mm:.4g} mm{or_times}; " + limits.remedy.format(wider=int(gap) + 1)
             )
     is_even = all(abs(gap - median) <= UNIFORM_TOLERANCE * median for gap in gaps)
     notes = list(flags.values())

@@ -203,6 +203,11 @@ def _checked_range(request: Request, count: int) -> tuple[int, int]:
             f"range {request.start}:{stop} does not lie in the input's {count} slices "
             f"(0:{count}; the second number is one past the last slice)"
         )
+    if count > 1 and stop - request.start == 1:
+        raise RequestError(
+            f"range {request.start}:{stop} holds a single slice; two are the least between which "
+            "anything can be synthesized (the second number is one past the last slice)"
+        )
     return request.start, stop
 
 
@@ -261,6 +266,12 @@ def _uniform_grid(
 ) -> tuple[list[PlannedSlice], list[str]]:
     if len(positions) == 1:
         return [PlannedSlice(positions[0], 0)], []
+    length = positions[-1] - positions[0]
+    if exact and target > length + tolerance:
+        raise RequestError(
+            f"a spacing of {target:.4g} mm is more than the {length:.4g} mm from the first slice "
+            "to the last, and would leave a single one; choose a smaller one"
+        )
     spacing = target if exact else best_uniform_spacing(positions, target, tolerance_mm=tolerance)
     grid = uniform_positions(positions, spacing, tolerance_mm=tolerance)
     slices = _locate(positions, grid, min(tolerance, spacing / 4))
@@ -272,11 +283,13 @@ def _uniform_grid(
         # Nothing of the output lies between their neighbours: nothing stands for them.
         left_out = sum(k not in filled and k - 1 not in filled for k in dropped)
         fates = [f"{left_out} {'is' if left_out == 1 else 'are'} left out"] if left_out else []
+        one = len(kept) == 1
         if left_out < len(dropped):
             fates.append("the others are interpolated between")
         note = (
-            f"{len(kept)} of {len(positions)} original slices lie on the uniform "
-            f"{spacing:.6g} mm grid and are kept exactly; {', '.join(fates)}"
+            f"{len(kept)} of {len(positions)} original slices {'lies' if one else 'lie'} on the "
+            f"uniform {spacing:.6g} mm grid and {'is' if one else 'are'} kept exactly; "
+            f"{', '.join(fates)}"
         )
         nearest = nearest_exact_spacing(positions, target, tolerance_mm=tolerance)
         if nearest is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.job import Job, Options, caution_notes, prepare
+from hrinet.job import Job, Options, caution_notes, describe_gaps, prepare
 from hrinet.measured import refuse_synthetic
 from hrinet.plan.plan import check_request
 from hrinet.synthesize.engine import default_threads, gaps_at_once, slices_in_memory
@@ -63,7 +63,6 @@ def summarize(
 
 def _describe_volume(source: SliceSource) -> dict[str, Any]:
     geometry, info = source.geometry, source.info
-    gaps = geometry.gaps_mm
     return {
         "format": info.format,
         "series_uid": info.series_uid,
@@ -77,12 +76,7 @@ def _describe_volume(source: SliceSource) -> dict[str, Any]:
         "plane": geometry.plane,
         "orientation": geometry.orientation,
         "pixel_spacing_mm": list(geometry.pixel_spacing),
-        "gaps_mm": {
-            "median": geometry.spacing_mm,
-            "smallest": float(gaps.min()) if len(gaps) else None,
-            "largest": float(gaps.max()) if len(gaps) else None,
-            "even": geometry.is_uniform,
-        },
+        "gaps_mm": describe_gaps(geometry),
         "slice_thickness_mm": geometry.slice_thickness,
         "tilt_deg": geometry.tilt_deg,
         "origin_lps_mm": geometry.origins[0].tolist(),

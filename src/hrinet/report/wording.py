@@ -24,7 +24,7 @@ def describe_result(result: Mapping[str, Any]) -> str:
     seconds = result["seconds"]
     kept = "moved in their plane" if result["request"]["untilt"] else "unchanged"
     lines = [
-        f"{_slices(source['slices'])} every {_mm(source['spacing_mm'])} -> "
+        f"{_used(source)} every {_apart(source['gaps_mm'])} -> "
         f"{_slices(plan['slices'])} every {_mm(plan['spacing_mm'])}: {plan['original']} original "
         f"and {kept}, {plan['synthetic']} synthetic"
         + (
@@ -60,6 +60,19 @@ def describe_result(result: Mapping[str, Any]) -> str:
 
 def _slices(count: int) -> str:
     return "1 slice" if count == 1 else f"{count} slices"
+
+
+def _used(source: Mapping[str, Any]) -> str:
+    used, count = source["used"], source["slices"]
+    return _slices(count) if used == count else f"{used} of {_slices(count)}"
+
+
+def _apart(gaps: Mapping[str, Any]) -> str:
+    return (
+        _mm(gaps["median"])
+        if gaps["even"]
+        else f"{_mm(gaps['smallest'])} to {_mm(gaps['largest'])}"
+    )
 
 
 def _rate(slices: int, seconds: float) -> str:

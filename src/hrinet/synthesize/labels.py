@@ -35,6 +35,10 @@ from hrinet.types import INT16, SliceArray
 _LARGEST_ID = 2**24
 """float32 holds every whole number up to here."""
 
+_MOST_LABELS = 1024
+"""In one slice. Segmentations of CT have a tenth of it, a slice of a CT itself twice as many
+values, of which each would take as long as a label."""
+
 _DEFAULT_END = 0.7
 """Where in the gap a shape ends if nothing tells, as a fraction of the gap.
 
@@ -99,7 +103,7 @@ class Labels:
             t: positions in (0, 1).
 
         Raises:
-            InputError: if a slice holds other than whole numbers.
+            InputError: if a slice holds other than whole numbers, or too many labels.
         """
         for plane in gap.slices:
             _check(plane)
@@ -255,6 +259,12 @@ def _check(plane: SliceArray) -> None:
 def _regions(gap: Gap) -> list[_Region]:
     """The labels of the two slices with their boxes on all slices, by increasing id."""
     found = [label_boxes(plane) for plane in gap.slices]
+    most = max(map(len, found))
+    if most > _MOST_LABELS:
+        raise InputError(
+            f"a slice holds {most} different values, a label map up to {_MOST_LABELS} labels: this "
+            "seems to be an image; leave out --label (in Python label=True)"
+        )
     return [
         _Region(label, hull([boxes[label] for boxes in found if label in boxes]))
         for label in sorted(set(found[gap.left]) | set(found[gap.left + 1]))
