@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from common import ct, machine, publish, table
@@ -57,15 +56,7 @@ def onnx_runtime(graphs: FlowGraphs, scene: Scene) -> Fill:
         motion, texture = encoder.run(None, {"slices": scene.slices})
         made = []
         for position in t:
-            given: dict[str, Any] = {
-                "slices": scene.slices,
-                "motion": motion,
-                "texture": texture,
-                "offsets": scene.offsets,
-                "thickness": scene.thickness,
-                "t": np.array([position], np.float32),
-                "weights": scene.weights(position),
-            }
+            given = scene.decoder_inputs(position, motion=motion, texture=texture)
             made.append(decoder.run(None, given)[0][0, 0])
         return made
 

@@ -25,11 +25,6 @@ def key_of(uid: str) -> str:
     return hashlib.sha256(uid.encode("utf-8", "replace")).hexdigest()[:24]
 
 
-def printable(text: str) -> str:
-    """A text that a peer sent as it may stand in a terminal, where control codes act."""
-    return "".join(character if character.isprintable() else "?" for character in text)
-
-
 def safe_title(title: str) -> str:
     """An AE title as it may stand in a log: printable ASCII, 16 characters at most (PS3.5 6.2)."""
     return "".join(c if " " <= c <= "~" else "?" for c in title.strip())[:16]

@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from hrinet.errors import RequestError, RunError
 from hrinet.node.config import NodeConfig
-from hrinet.node.names import is_uid, key_of, printable
+from hrinet.node.names import is_uid, key_of
 from hrinet.node.negotiation import CT_CLASSES, TRANSFER_SYNTAXES
 from hrinet.node.peers import DimsePeer, PeerDownError, PeerRefusedError, WebPeer
 from hrinet.node.web import Found, retrieve, search
+from hrinet.printable import printable
 
 Way = Literal["get", "move"]
 

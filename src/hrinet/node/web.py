@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hrinet.node.names import printable
 from hrinet.node.peers import PeerDownError, PeerRefusedError, WebPeer, translated
+from hrinet.printable import printable
 
 PAGE = 500
 """Series that are asked for at a time."""

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from hrinet.errors import RequestError
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.scene import PLAIN, Scene, View
@@ -83,15 +81,7 @@ class _OpenVinoRun(NetworkRun):
             motion, texture = encoded[0], encoded[1]
             for position in map(view.position, t):
                 found = decoder.infer(
-                    {
-                        "slices": scene.slices,
-                        "motion": motion,
-                        "texture": texture,
-                        "offsets": scene.offsets,
-                        "thickness": scene.thickness,
-                        "t": np.array([position], np.float32),
-                        "weights": scene.weights(position),
-                    },
+                    scene.decoder_inputs(position, motion=motion, texture=texture),
                     share_inputs=True,
                     share_outputs=True,
                 )

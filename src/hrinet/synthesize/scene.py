@@ -87,6 +87,24 @@ class Scene:
             result[0, slot] = weight
         return result
 
+    def decoder_inputs(self, t: float, *, motion: Any, texture: Any) -> dict[str, SliceArray]:
+        """What the second graph is given, by name.
+
+        Args:
+            t: position in the gap.
+            motion: of the first graph.
+            texture: of the first graph.
+        """
+        return {
+            "slices": self.slices,
+            "motion": motion,
+            "texture": texture,
+            "offsets": self.offsets,
+            "thickness": self.thickness,
+            "t": np.array([t], np.float32),
+            "weights": self.weights(t),
+        }
+
     def seen(self, view: View) -> Scene:
         """The same gap as the view shows it."""
         if view == PLAIN:

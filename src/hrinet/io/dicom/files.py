@@ -13,6 +13,7 @@ from typing import BinaryIO, Protocol, cast
 
 from hrinet.errors import InputError, LimitError
 from hrinet.io.limits import MIB, Limits
+from hrinet.printable import printable
 
 _CHUNK = 64 * 1024
 MAX_INFLATED_HEADER = 256 * MIB
@@ -317,10 +318,3 @@ def _zip_entries(path: Path, limits: Limits) -> Iterator[DicomFile]:
                 f"{path}: the headers in it inflate to more than {limits.max_inflated_bytes} bytes"
             )
         yield ZipEntry(archive, entry, name)
-
-
-def printable(text: str) -> str:
-    """A text of a file without what no terminal shows and no UTF-8 holds."""
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else "?" for character in text)

@@ -19,9 +19,9 @@ from hrinet.io.dicom.files import (
     DicomFile,
     LazyReader,
     MemoryFile,
-    printable,
 )
 from hrinet.io.limits import Limits
+from hrinet.printable import printable
 
 _PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _DICOMDIR = "1.2.840.10008.1.3.10"

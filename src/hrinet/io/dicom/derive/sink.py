@@ -20,8 +20,8 @@ from hrinet.io.dicom.derive.headers import Headers
 from hrinet.io.dicom.derive.made import ENHANCED_NAME
 from hrinet.io.dicom.derive.pixels import Encoder
 from hrinet.io.dicom.derive.series import DerivedSeries
-from hrinet.io.dicom.files import printable
 from hrinet.io.sink import VolumeSink
+from hrinet.printable import printable
 from hrinet.types import SliceArray
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
