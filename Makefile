@@ -32,7 +32,7 @@ docs: $(VENV)/.docs
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: $(VENV)/.test
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py
 
 check: lint types test

@@ -20,6 +20,7 @@ import numpy as np
 from common import RESULTS, ct, machine, publish, table
 
 import hrinet
+from hrinet.evaluate.thickened import thickened
 from hrinet.pipeline import interpolate
 from hrinet.selftest.run import selftest
 from hrinet.synthesize.registry import ranked_methods
@@ -36,31 +37,6 @@ CASES = (
 
 COUNTED = ("linear", "cubic", "flow", "hrinet-flow")
 """Methods whose extrapolations make the accuracy that the command states."""
-
-
-def averaged(volume: hrinet.Volume, count: int) -> hrinet.Volume:
-    """Thicker slices at the same distance: means of so many neighbours."""
-    if count == 1:
-        return volume
-    geometry, array = volume.geometry, volume.array
-    firsts = range(len(array) - count + 1)
-    means = [
-        np.rint(array[n : n + count].mean(axis=0, dtype=np.float32)).astype(array.dtype)
-        for n in firsts
-    ]
-    shift = (geometry.origins[count - 1] - geometry.origins[0]) / 2
-    thickness = (geometry.slice_thickness or geometry.spacing_mm) + (
-        count - 1
-    ) * geometry.spacing_mm
-    return hrinet.Volume(
-        array=np.stack(means),
-        geometry=replace(
-            geometry,
-            origins=geometry.origins[: len(means)] + shift,
-            slice_thickness=thickness,
-        ),
-        info=volume.info,
-    )
 
 
 def kept(volume: hrinet.Volume, every: int) -> hrinet.Volume:
@@ -83,7 +59,7 @@ def found(volume: hrinet.Volume, thin: hrinet.Volume, every: int, method: str) -
 
 def measure(name: str, count: int, every: int) -> list[dict[str, Any]]:
     """One scan: what the self-test says and what is found, a row for every method."""
-    volume = averaged(hrinet.read(ct(name)), count)
+    volume = thickened(hrinet.read(ct(name)), count)
     thin = kept(volume, every)
     started = time.perf_counter()
     report = selftest(thin)

@@ -25,6 +25,7 @@ def cells(error, half_width, *, scans=12, seed=0):
             made.append(
                 fit_transfer.Cell(
                     scan=str(scan),
+                    averaged=1,
                     factor=factor,
                     thickness=thick / factor,
                     noise=noise,

@@ -19,6 +19,7 @@ from hrinet.synthesize.second_opinion import SecondOpinion, cubic_share, with_fl
 from hrinet.weights import packaged_weights  # noqa: E402
 from hrinet.weights.flow import load_flow  # noqa: E402
 from test_hrinet_flow import make_gap, moving, real_slices  # noqa: E402
+from test_readme import ROOT  # noqa: E402
 
 SHAPE = (40, 48)
 
@@ -111,6 +112,19 @@ def test_no_number_comes_through_from_what_is_none():
     assert np.isfinite(others.mixed(np.zeros(slices[0].shape, np.float32))).all()
 
 
+def test_one_huge_value_does_not_reach_the_rest_of_the_slice():
+    slices = [one.copy() for one in moving()]
+    slices[1][5:9, 5:9] = np.finfo(np.float32).max
+    gap = make_gap(slices, thickness=5.0)
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    values = np.full(slices[0].shape, 40.0, np.float32)
+    assert others.mixed(values) is values
+    slices[1][5:9, 5:9] = 65_535.0  # the most that a DICOM file of 16 bits holds, unscaled
+    gap = make_gap(slices, thickness=5.0)
+    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    assert np.isfinite(others.mixed(values)).all()
+
+
 @pytest.mark.skipif(
     not find_method("hrinet-flow").is_installed, reason="the weights of hrinet-flow are not here"
 )
@@ -137,3 +151,7 @@ def test_the_constants_are_what_is_documented():
     at_730 = second_opinion._START - second_opinion._SLOPE * np.log(730 + second_opinion._FLOOR_HU)
     assert at_34 == pytest.approx(second_opinion._MOST, abs=0.01)
     assert at_730 == pytest.approx(0.0, abs=0.01)
+    told = (ROOT / "docs" / "methods.md").read_text("utf-8")
+    assert "up to 0.3 of it where the two are less than 34 HU apart" in told
+    assert "none beyond 730 HU" in told
+    assert "thicker than half the gap), up to 0.1 of `cubic`" in told

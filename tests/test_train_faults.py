@@ -76,6 +76,8 @@ def test_a_run_that_cannot_go_on_leaves_the_cache_as_it_was(tmp_path):
     [
         ({"batch": 4}, "a step of 4 pairs of 64 x 64 pixels; set accumulate to 2 or more"),
         ({"batch": 4, "accumulate": 2}, "set accumulate to 4 or more"),
+        ({"batch": 6, "accumulate": 2}, "set accumulate to 3 or more"),
+        ({"batch": 6, "accumulate": 3}, "set accumulate to 6 or more"),
         ({"batch": 4, "accumulate": 4}, "set size to less, or use a machine with more"),
     ],
 )
@@ -86,6 +88,23 @@ def test_what_to_do_about_too_little_memory(cache, tmp_path, monkeypatch, change
     monkeypatch.setattr(loop, "unsupervised_step", too_large)
     with pytest.raises(RunError, match=advice):
         loop.train(tiny(cache, tmp_path / "run", **changes))
+
+
+@pytest.mark.parametrize("what", ["Players.of", "strip_pair", "start_from_weights"])
+def test_too_little_memory_before_the_first_step_is_one_sentence(
+    cache, tmp_path, monkeypatch, what
+):
+    def too_large(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    config = tiny(cache, tmp_path / "run")
+    if what == "start_from_weights":
+        loop.train(tiny(cache, tmp_path / "before"))
+        config = replace(config, start_from=str(tmp_path / "before" / "weights.safetensors"))
+    owner, _, name = what.rpartition(".")
+    monkeypatch.setattr(getattr(loop, owner) if owner else loop, name, too_large)
+    with pytest.raises(RunError, match="there is not enough memory for"):
+        loop.train(config)
 
 
 def test_scans_that_the_device_cannot_hold(tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,18 @@ def test_the_first_line_tells_the_slices_that_were_used(start, stop, expected):
     job = prepare(volume, Options(method="linear", request=Request(start=start, stop=stop)))
     report = {**describe(job), "seconds": 1.0, "output": "o", "sidecar": "o.json"}
     assert describe_result(report).startswith(expected)
+
+
+def test_slices_that_slide_are_not_called_uneven():
+    geometry = make_geometry([0.0, 5.0, 10.0, 15.0])
+    origins = geometry.origins.copy()
+    origins[2, 0] += 1.0
+    geometry = replace(geometry, origins=origins)
+    assert not geometry.is_uniform
+    volume = hrinet.Volume(array=np.zeros(geometry.shape, np.int16), geometry=geometry)
+    job = prepare(volume, Options(method="linear"))
+    report = {**describe(job), "seconds": 1.0, "output": "o", "sidecar": "o.json"}
+    assert describe_result(report).startswith("4 slices every 5 mm -> ")
 
 
 def test_what_was_moved_is_not_called_unchanged(report):

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from hidden import Hidden, allowed, hide, scans
+from hidden import CURVES, Hidden, allowed, hide, require_shipped, scans
 
 import hrinet
 from hrinet.synthesize.engine import default_threads
@@ -86,9 +86,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     known = json.loads(arguments.calibration.read_text("utf-8"))
     graphs = load_flow(packaged_weights("hrinet-flow"))
-    shipped = graphs.description.values["calibration"]
-    if any(shipped[part] != known[part] for part in ("log_error", "gap_power")):
-        parser.error("the package has another calibration; run ship_flow.py first")
+    require_shipped(known, graphs.description, CURVES)
     found: dict[str, list[np.ndarray]] = {}
     for name, volume in scans(arguments.manifest):
         volume = volume.subset(range(min(len(volume), MOST_SLICES)))

@@ -8,7 +8,9 @@ training scans and of the validation scan are hidden, and the method fills the g
 with its check on the slices that are left, which lie in gaps of twice the width. What was found in
 the gaps, over what the check makes of the calibration, is the transfer that was wanted; it is
 fitted to slice thickness over gap and to how much of the error is noise (least squares on
-logarithms, every scan counts alike). That errors of training scans are too small does not matter,
+logarithms, every scan counts alike). Scans as they are taken lie with gaps as wide as their slices
+are thick, or less, which no thinned scan does: means of several thin slices stand for those. That
+errors of training scans are too small does not matter,
 for they are so in the hidden slices too. One scan after the other is left out to see what the fit
 is worth on a scan that it has not seen.
 """
@@ -23,9 +25,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from hidden import Hidden, allowed, hide, middle, scans
+from hidden import CURVES, Hidden, allowed, hide, middle, require_shipped, scans
 
 import hrinet
+from hrinet.evaluate.thickened import thickened
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.hrinet_flow import HrinetFlow
 from hrinet.synthesize.transfer import Transfer
@@ -35,6 +38,10 @@ from hrinet.weights.flow import FlowGraphs, load_flow
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTORS = (2, 3, 4, 6)
+SLABS = ((2, 2), (3, 2), (3, 3), (4, 4), (6, 4))
+"""How many thin slices are averaged, and one slab in how many is kept: contiguous, overlapping."""
+
+THIN_MM = 2.6
 MOST_SLICES = 61
 EVERY = 97
 """Of the voxels of a slice one in so many is looked at; neighbours err alike."""
@@ -49,6 +56,7 @@ class Cell:
 
     Attributes:
         scan: its name.
+        averaged: so many of its slices make one; 1 is as it is.
         factor: one slice in so many was kept.
         thickness: of the slices, over the width of the gap; None if unknown.
         noise: of the scan; see :func:`hrinet.synthesize.transfer.noise_sign`.
@@ -58,6 +66,7 @@ class Cell:
     """
 
     scan: str
+    averaged: int
     factor: int
     thickness: float | None
     noise: float
@@ -72,9 +81,16 @@ class Cell:
 
 
 def cell_of(
-    graphs: FlowGraphs, name: str, volume: hrinet.Volume, factor: int, *, threads: int
+    graphs: FlowGraphs,
+    name: str,
+    thin_slices: hrinet.Volume,
+    averaged: int,
+    factor: int,
+    *,
+    threads: int,
 ) -> Cell:
     """Hide and fill; ``graphs`` have no transfer."""
+    volume = thickened(thin_slices, averaged)
     method = HrinetFlow(graphs, precision="f32")
     weights = graphs.calibration.slices
     thin = volume.subset(range(0, len(volume), factor))
@@ -94,6 +110,7 @@ def cell_of(
     found, expected, shares = zip(*slices, strict=True)
     return Cell(
         scan=name,
+        averaged=averaged,
         factor=factor,
         thickness=thickness / gap if thickness else None,
         noise=correction.noise,
@@ -157,8 +174,8 @@ def report(cells: list[Cell]) -> dict[str, float]:
         told = "  ".join(f"{held:5.1f} {ratio:.2f}" for held, ratio in ways)
         thick = "    " if cell.thickness is None else f"{cell.thickness:4.2f}"
         wanted = " ".join(f"{factor:.2f}" for factor in cell.wanted)
-        head = f"{cell.scan[:24]:24} {cell.factor}  {thick} {cell.noise:+5.2f}  {wanted}"
-        print(f"{head}    {told}", flush=True)
+        head = f"{cell.scan[:21]:21} /{cell.averaged} {cell.factor}  {thick} {cell.noise:+5.2f}"
+        print(f"{head}  {wanted}    {told}", flush=True)
     off = np.array(judged)[..., 0] - 90
     rms, near = np.sqrt((off**2).mean(0)), (np.abs(off) <= 2).sum(0)
     ratios = np.exp(np.sqrt((np.log(np.array(judged)[..., 1]) ** 2).mean(0)))
@@ -180,17 +197,22 @@ def main() -> None:
     cv2.setNumThreads(1)
     known = json.loads(arguments.calibration.read_text("utf-8"))
     graphs = load_flow(packaged_weights("hrinet-flow"))
-    shipped = graphs.description.values["calibration"]
-    for part in ("log_error", "gap_power", "slices"):
-        if shipped.get(part) != known.get(part):
-            parser.error(f"{part} is not what the package has; run ship_flow.py first")
+    require_shipped(known, graphs.description, (*CURVES, "slices"))
     graphs = replace(graphs, calibration=replace(graphs.calibration, transfer=Transfer()))
     cells = []
     for name, volume in scans(arguments.manifest):
         volume = middle(volume, arguments.slices)
-        for factor in allowed(FACTORS, len(volume), volume.geometry.spacing_mm):
-            cells.append(cell_of(graphs, name, volume, factor, threads=default_threads()))
-            print(f"{name} x{factor}: wanted {cells[-1].wanted}", flush=True)
+        spacing_mm, count = volume.geometry.spacing_mm, len(volume)
+        ways = [(1, factor) for factor in allowed(FACTORS, count, spacing_mm)]
+        if volume.geometry.slice_thickness and spacing_mm < THIN_MM:
+            ways += [
+                (averaged, factor)
+                for averaged, factor in SLABS
+                if allowed((factor,), count - averaged + 1, spacing_mm)
+            ]
+        for averaged, factor in ways:
+            cells.append(cell_of(graphs, name, volume, averaged, factor, threads=default_threads()))
+            print(f"{name} /{averaged} x{factor}: wanted {cells[-1].wanted}", flush=True)
     known["transfer"] = {**fitted(cells), **report(cells)}
     print(known["transfer"])
     arguments.calibration.write_text(json.dumps(known, indent=1) + "\n", "utf-8")

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from hidden import CURVES, require_shipped
 
 import hrinet
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.hrinet_flow import HrinetFlow
 from hrinet.synthesize.interpolator import Gap
 from hrinet.weights import packaged_weights
-from hrinet.weights.flow import load_flow
+from hrinet.weights.flow import FlowGraphs, load_flow
 
 ROOT = Path(__file__).resolve().parent.parent
 SERIES = "validation/lidc_0002"
@@ -32,10 +33,10 @@ PAIRS = 8
 EVERY = 97
 
 
-def wanted(volume: hrinet.Volume, factor: int) -> tuple[float, float]:
+def wanted(graphs: FlowGraphs, volume: hrinet.Volume, factor: int) -> tuple[float, float]:
     """Factors on expected error and half width that make both right for one width of gap."""
     geometry = volume.geometry
-    method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision="f32")
+    method = HrinetFlow(graphs, precision="f32")
     t = [step / factor for step in range(1, factor)]
     expected, found, shares = [], [], []
     with method.using(gaps=1, threads=default_threads()) as running:
@@ -64,10 +65,12 @@ def main() -> None:
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     known = json.loads(arguments.calibration.read_text("utf-8"))
+    graphs = load_flow(packaged_weights("hrinet-flow"))
+    require_shipped(known, graphs.description, (*CURVES, "slices"))
     volume = hrinet.read(data / SERIES)
     factors = []
     for factor in FACTORS:
-        factors.append(wanted(volume, factor))
+        factors.append(wanted(graphs, volume, factor))
         print(
             f"{SERIES}, pairs x{factor}: error {factors[-1][0]:.3f}, interval {factors[-1][1]:.3f}"
         )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,10 +17,14 @@ from hrinet.synthesize.interpolator import Gap
 from hrinet.synthesize.padding import seen_by_neighbours, without_padding
 from hrinet.synthesize.scene import WINDOW
 from hrinet.train.manifest import load_manifest
+from hrinet.weights.description import Description
 
 LARGEST_GAP_MM = 15.0
 LEAST_GAPS = 8
 UNEVEN_MM = 0.1
+
+CURVES = ("log_error", "expected_error", "half_width", "gap_power")
+"""Of a calibration: how large errors are where the network says that they are so large."""
 
 T = TypeVar("T")
 
@@ -46,6 +51,22 @@ def scans(manifest_path: Path) -> Iterator[tuple[str, hrinet.Volume]]:
         if np.ptp(np.diff(volume.geometry.positions_mm)) > UNEVEN_MM:
             continue  # Every r-th slice of an uneven scan is another test.
         yield Path(entry.path).name, volume
+
+
+def require_shipped(
+    known: Mapping[str, Any], description: Description, parts: Sequence[str]
+) -> None:
+    """Refuse a calibration of which the package has another: fits would be to the wrong curves.
+
+    Args:
+        known: the calibration.
+        description: of the weights in the package.
+        parts: that must be the same.
+    """
+    shipped = description.values["calibration"]
+    for part in parts:
+        if shipped.get(part) != known.get(part):
+            sys.exit(f"{part} is not what the package has; run ship_flow.py first")
 
 
 def allowed(factors: Sequence[int], slices: int, spacing_mm: float) -> list[int]:

@@ -27,10 +27,14 @@ from hrinet.synthesize.registry import (
 )
 from hrinet.synthesize.synthesized import SliceError
 from hrinet.synthesize.trial import SelfChecking
+from hrinet.thickness import Restated
 from hrinet.untilt import Untilted
 from hrinet.volume import Provenance, SliceSource
 
 _TILT_TOLERANCE_DEG = 0.05
+
+_SAME_THICKNESS = 0.01
+"""Relative difference that is nothing but rounding."""
 
 _ESTIMATING_METHOD = "hrinet-flow"
 """What to choose for an estimate of the error."""
@@ -50,6 +54,7 @@ class Options:
         precision: of a network's arithmetic; the other methods have one only.
         quality: how much work a slice is worth, where the method leaves a choice.
         device: what runs a network; the other methods know the CPU only.
+        thickness_mm: of the slices, where the input does not say it or is wrong.
     """
 
     request: Request = field(default_factory=Request)
@@ -61,6 +66,7 @@ class Options:
     precision: Precision = "auto"
     quality: Quality = "standard"
     device: Device = "cpu"
+    thickness_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +156,9 @@ def prepare(
             f"{source.info.path or 'the input'}: has a single slice; two are the least between "
             "which anything can be synthesized"
         )
+    stated = source.geometry.slice_thickness
+    if options.thickness_mm is not None:
+        source = Restated(source, thickness_mm=options.thickness_mm)
     if options.untilt and source.geometry.tilt_deg > _TILT_TOLERANCE_DEG:
         source = Untilted(source, is_label=options.label)
     geometry = source.geometry
@@ -182,6 +191,7 @@ def prepare(
         options=options,
         notes=(
             *source.info.notes,
+            *_thickness_notes(stated, options.thickness_mm),
             *_tilt_notes(source),
             *plan.notes,
             *_fallback_notes(options),
@@ -247,6 +257,13 @@ def _fallback_notes(options: Options) -> list[str]:
     """What ``auto`` had to do without."""
     sentence = None if options.label or options.weights else second_best(options.method)
     return [sentence] if sentence else []
+
+
+def _thickness_notes(stated: float | None, told: float | None) -> list[str]:
+    """Where two things are said of the slices."""
+    if stated is None or told is None or abs(stated - told) <= _SAME_THICKNESS * stated:
+        return []
+    return [f"the slices are taken to be {told:g} mm thick, as asked; the input says {stated:g} mm"]
 
 
 def _tilt_notes(source: SliceSource) -> list[str]:

@@ -63,6 +63,7 @@ def interpolate(
     quality: Quality = "standard",
     device: Device = "cpu",
     threads: int | None = None,
+    thickness_mm: float | None = None,
 ) -> Volume:
     """Fill the gaps of a volume.
 
@@ -86,6 +87,7 @@ def interpolate(
             several times as long.
         device: what runs a network; other than the CPU needs PyTorch.
         threads: cores to use; by default all.
+        thickness_mm: of the slices, where the volume does not tell it or is wrong, mm.
 
     Returns:
         The filled volume, with the provenance of every slice.
@@ -105,6 +107,7 @@ def interpolate(
         precision=precision,
         quality=quality,
         device=device,
+        thickness_mm=thickness_mm,
     )
     refuse_synthetic(volume)
     job = prepare(volume, options, needs_estimate=uncertainty)

@@ -81,21 +81,26 @@ def open_scan(
     suffix = None if path.is_dir() else volume_suffix(path)
     if suffix is not None and series is not None:
         raise RequestError(f"{path}: --series selects a DICOM series, a {suffix} file has none")
-    if suffix in (".nii", ".nii.gz"):
-        from hrinet.io import nifti
-
-        return nifti.open_nifti(path, limits=limits)
-    if suffix in (".nrrd", ".nhdr"):
-        from hrinet.io import nrrd
-
-        return nrrd.open_nrrd(path, limits=limits)
-    if suffix in (".mha", ".mhd"):
-        from hrinet.io import metaimage
-
-        return metaimage.open_metaimage(path, limits=limits)
+    if suffix is not None:
+        return _open_file(path, suffix, limits)
     from hrinet.io.dicom import open_dicom
 
     return open_dicom(path, series=series, limits=limits)
+
+
+def _open_file(path: Path, suffix: str, limits: Limits) -> SliceSource:
+    if suffix in (".nii", ".nii.gz"):
+        from hrinet.io.nifti import open_nifti as open_file
+    elif suffix in (".nrrd", ".nhdr"):
+        from hrinet.io.nrrd import open_nrrd as open_file
+    else:
+        from hrinet.io.metaimage import open_metaimage as open_file
+    source = open_file(path, limits=limits)
+    if source.geometry.slice_thickness is None:
+        from hrinet.io.thickness import thickness_beside
+
+        source.geometry = replace(source.geometry, slice_thickness=thickness_beside(path))
+    return source
 
 
 def read(

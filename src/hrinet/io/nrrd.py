@@ -6,6 +6,7 @@ Source: "Definition of NRRD File Format" (teem.sourceforge.net/nrrd/format.html)
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hrinet.io.gzip_stream import Encoding
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
 from hrinet.io.raw import RawLayout, RawSource, beside, file_size, read_bytes
 from hrinet.io.raw_sink import RawSink
+from hrinet.thickness import plausible_mm
 from hrinet.types import INT16, Float64Array
 from hrinet.volume import SourceInfo
 
@@ -50,6 +52,7 @@ _SPACES = {
 """Signs that turn a patient space into LPS."""
 _ANONYMOUS_SPACES = ("scanner-xyz", "3d-right-handed")
 _MM_PER_UNIT = {"mm": 1.0, "millimeter": 1.0, "cm": 10.0, "m": 1000.0, "um": 1e-3, "µm": 1e-3}
+_UNITS = ("units", "space units")
 _PATTERN = re.compile(r"%[0-9]*d")
 
 
@@ -79,6 +82,8 @@ def open_nrrd(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> RawSource:
     with np.errstate(all="ignore"):
         affine = _affine_lps(header, axes_kept, subject, notes)
     geometry, axes = arrange(affine, shape=shape, subject=subject, limits=limits)
+    if (thickness := _thickness(header, axes_kept[2 - axes[0]])) is not None:
+        geometry = replace(geometry, slice_thickness=thickness)
     layout = _layout(path, header, header_bytes, shape=shape, limits=limits)
     info = SourceInfo(format="NRRD", path=subject, notes=tuple(notes), file_axes=axes)
     return RawSource(layout, geometry=geometry, info=info, limits=limits)
@@ -247,6 +252,15 @@ def _affine_lps(
     affine[:3, 3] = origin
     affine[:3] *= (signs * _unit_scale(header, "space units", [0, 1, 2], notes))[:, None]
     return affine
+
+
+def _thickness(header: dict[str, Any], axis: int) -> float | None:
+    """Thickness of the slices along an axis of the file, mm; None if it is not stated in mm."""
+    thicknesses = header.get("thicknesses", ())
+    units = {unit.strip().lower() for name in _UNITS for unit in header.get(name, ())}
+    if axis >= len(thicknesses) or not units <= {"", "mm", "millimeter"}:
+        return None
+    return plausible_mm(float(thicknesses[axis]))
 
 
 def _space_signs(

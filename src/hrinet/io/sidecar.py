@@ -84,11 +84,16 @@ def refuse_sidecars(outputs: Iterable[Path | None]) -> None:
             )
 
 
+def is_own_schema(name: object) -> bool:
+    """Whether a JSON that names this as its schema is a sidecar of this program."""
+    return str(name).startswith(_PREFIX)
+
+
 def _owners(path: Path) -> set[str] | None:
     """Names of the outputs that a file describes, or None if it is no sidecar of this program."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        if not str(content["schema"]).startswith(_PREFIX):
+        if not is_own_schema(content["schema"]):
             return None
         names = content["outputs"] if "outputs" in content else [content["output"]]
         # Every output of several has a sidecar of its own, and all of them name all outputs.

@@ -122,6 +122,7 @@ def _speed() -> dict[str, float]:
             pixel_spacing=(1.0, 1.0),
             rows=512,
             columns=512,
+            slice_thickness=5.0,
         )
         return Volume(array=coarse[:slices].astype(np.int16), geometry=geometry)
 

@@ -68,11 +68,8 @@ def _used(source: Mapping[str, Any]) -> str:
 
 
 def _apart(gaps: Mapping[str, Any]) -> str:
-    return (
-        _mm(gaps["median"])
-        if gaps["even"]
-        else f"{_mm(gaps['smallest'])} to {_mm(gaps['largest'])}"
-    )
+    low, high = (_mm(gaps[name] or gaps["median"]) for name in ("smallest", "largest"))
+    return _mm(gaps["median"]) if gaps["even"] or low == high else f"{low} to {high}"
 
 
 def _rate(slices: int, seconds: float) -> str:
@@ -112,16 +109,12 @@ def describe_summary(summary: Mapping[str, Any]) -> str:
             "spacing",
             f"{volume['pixel_spacing_mm'][1]:.4g} x {volume['pixel_spacing_mm'][0]:.4g} mm "
             "in plane, "
-            + (
-                f"slices every {_mm(gaps['median'])}"
-                if gaps["even"]
-                else f"slices every {_mm(gaps['smallest'])} to {_mm(gaps['largest'])} "
-                f"(median {_mm(gaps['median'])})"
-            ),
+            f"slices every {_apart(gaps)}"
+            + (f" (median {_mm(gaps['median'])})" if " to " in _apart(gaps) else ""),
         ),
         (
             "thickness",
-            "not stated"
+            "not stated (--thickness MM tells it to hrinet interpolate)"
             if volume["slice_thickness_mm"] is None
             else _mm(volume["slice_thickness_mm"]),
         ),

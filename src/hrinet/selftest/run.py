@@ -115,8 +115,9 @@ def selftest(
         progress: called after every synthetic slice.
 
     Returns:
-        A JSON object, described in ``docs/selftest.md``. Nothing in it names the patient: no path,
-        no UID, no description.
+        A JSON object, ``scan``, ``protocol``, ``methods`` (with every slice), ``best``, ``auto``,
+        ``extrapolation`` and ``notes``. Nothing in it names the patient: no path, no UID, no
+        description.
 
     Raises:
         InputError: if the scan is damaged.

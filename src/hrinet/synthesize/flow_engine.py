@@ -47,7 +47,7 @@ class FlowEngine(ABC):
     name: str
     has_bf16: bool
     most_gaps: int = 4
-    """Each takes about 150 MB at 512 x 512."""
+    """Each takes about 180 MB at 512 x 512."""
 
     @abstractmethod
     def ready(self, *, gaps: int, threads: int) -> NetworkRun:

@@ -24,6 +24,9 @@ from hrinet.synthesize.interpolator import Gap
 from hrinet.synthesize.scene import Scene
 from hrinet.types import SliceArray
 
+_LARGEST_HU = 1e5
+"""``flow`` squares HU and sums over windows: one huge value would reach every pixel of a slice."""
+
 _WINDOW = (7, 7)
 """Over which the distance between the two is averaged, pixels."""
 
@@ -60,8 +63,11 @@ class SecondOpinion:
             slice_thickness_mm=gap.slice_thickness_mm,
         )
         none: Iterator[SliceArray] = iter(())
-        self._cubic_share = cubic_share(gap)
-        has_flow = min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
+        is_bounded = float(np.abs(scene.slices).max()) <= _LARGEST_HU
+        self._cubic_share = cubic_share(gap) if is_bounded else 0.0
+        has_flow = (
+            is_bounded and min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
+        )
         self._flow = flow.synthesize(finite, t) if has_flow else none
         self._cubic = Cubic().synthesize(finite, t) if self._cubic_share else none
 

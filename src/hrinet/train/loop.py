@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from hrinet.errors import HrinetError, InputError, RequestError
 from hrinet.train.batches import Batches, Prefetched, kind_of
 from hrinet.train.cache import Cache
 from hrinet.train.caching import build_cache
-from hrinet.train.checkpoint import restore_snapshot, save_snapshot, take_snapshot
+from hrinet.train.checkpoint import Snapshot, restore_snapshot, save_snapshot, take_snapshot
 from hrinet.train.config import MAY_CHANGE, TrainConfig, config_json
 from hrinet.train.export import export_weights
 from hrinet.train.folders import make_folder, require_no_file
@@ -86,39 +87,12 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
     snapshot = snapshot_to_resume(folder, config, may_change=MAY_CHANGE)
     if snapshot is None and config.start_from:
         find_weights(Path(config.start_from))
-    with enough_memory("a slice of every scan", "use a machine with more"):
+    with enough_memory("reading the scans into the cache", "use a machine with more"):
         cache = _open_cache(config, fabric, progress)
-    batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
-    players = Players.of(config, fabric)
-    guards = Guards(config)
-    start = 0
-    started_from: dict[str, Any] | None = None
-    if snapshot is not None:
-        require_same_data(
-            *_comparable(snapshot.facts["data"], batches.identity),
-            folder=folder,
-            scans=f"{config.cache} holds",
-        )
-        require_same_past(snapshot, config, folder=folder)
-        if snapshot.step > config.first_steps:
-            players.begin_stage2()
-        averaged = averaged_before(snapshot, config)
-        if averaged:
-            players.begin_average(averaged)
-        restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
-    elif config.stage1_from:
-        snapshot = start_from_stage1(players, config, batches.identity)
-    elif config.start_from:
-        started_from = start_from_weights(
-            players.generator, Path(config.start_from), window=cache.window
-        )
-    if snapshot is not None:
-        start = snapshot.step
-        started_from = snapshot.facts.get("started_from")
-        guards.low_checks = int(snapshot.facts["low_checks"])
-    if players.average is None:
-        players.begin_average()
-    require_average(config, folder=folder, averaged=players.averaged, step=start)
+    with enough_memory("the networks", "set width to less, or use a machine with more"):
+        begun = _begin(config, fabric, cache, snapshot)
+    batches, players, guards = begun.batches, begun.players, begun.guards
+    start, started_from = begun.step, begun.started_from
     # From here on no process reads old checkpoints, which the first one removes.
     first_does(fabric, lambda: make_folder(folder))
 
@@ -141,9 +115,9 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
 
         first_does(fabric, write)
 
-    pair = strip_pair(cache, seed=config.seed)
-    first, second = (torch.from_numpy(image).to(fabric.device) for image in pair)
     with enough_memory(*_too_large(config)), ExitStack() as stack:
+        pair = strip_pair(cache, seed=config.seed)
+        first, second = (torch.from_numpy(image).to(fabric.device) for image in pair)
         log: TrainingLog | None = None
         if fabric.is_global_zero:
             log = stack.enter_context(
@@ -209,12 +183,73 @@ def _train(config: TrainConfig, fabric: Fabric, progress: Progress | None) -> Re
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begun:
+    """What a run holds before its first step.
+
+    Attributes:
+        batches: what it sees.
+        players: its networks and their optimizers.
+        guards: what stops it.
+        step: number of steps that were done.
+        started_from: description of the weights that it began with.
+    """
+
+    batches: Batches
+    players: Players
+    guards: Guards
+    step: int
+    started_from: dict[str, Any] | None
+
+
+def _begin(config: TrainConfig, fabric: Fabric, cache: Cache, snapshot: Snapshot | None) -> _Begun:
+    """Make the networks, and put them where the checkpoint or other weights leave off."""
+    folder = config.output_folder()
+    batches = Batches(config, cache, rank=fabric.global_rank, processes=fabric.world_size)
+    players = Players.of(config, fabric)
+    guards = Guards(config)
+    start = 0
+    started_from: dict[str, Any] | None = None
+    if snapshot is not None:
+        require_same_data(
+            *_comparable(snapshot.facts["data"], batches.identity),
+            folder=folder,
+            scans=f"{config.cache} holds",
+        )
+        require_same_past(snapshot, config, folder=folder)
+        if snapshot.step > config.first_steps:
+            players.begin_stage2()
+        averaged = averaged_before(snapshot, config)
+        if averaged:
+            players.begin_average(averaged)
+        restore_snapshot(snapshot, networks=players.networks(), optimizers=players.optimizers)
+    elif config.stage1_from:
+        snapshot = start_from_stage1(players, config, batches.identity)
+    elif config.start_from:
+        started_from = start_from_weights(
+            players.generator, Path(config.start_from), window=cache.window
+        )
+    if snapshot is not None:
+        start = snapshot.step
+        started_from = snapshot.facts.get("started_from")
+        guards.low_checks = int(snapshot.facts["low_checks"])
+    if players.average is None:
+        players.begin_average()
+    require_average(config, folder=folder, averaged=players.averaged, step=start)
+    return _Begun(batches, players, guards, start, started_from)
+
+
 def _too_large(config: TrainConfig) -> tuple[str, str]:
     """What a step takes memory for, and what to do about it."""
-    share = config.batch // (config.processes * config.accumulate)
+    more = (
+        parts
+        for parts in range(config.accumulate + 1, config.batch + 1)
+        if config.batch % (config.processes * parts) == 0
+    )
+    parts = next(more, None)
     advice = (
-        f"set accumulate to {2 * config.accumulate} or more, which leaves the result as it is"
-        if share > 1
+        f"set accumulate to {parts} or more, which leaves the result as it is"
+        if parts
         else "set size to less, or use a machine with more"
     )
     return f"a step of {config.batch} pairs of {config.size} x {config.size} pixels", advice

@@ -89,15 +89,16 @@ def train_flow(config: FlowTrainConfig, *, progress: Progress | None = None) -> 
         require_same_data(
             snapshot.facts.get("data", data), data, folder=folder, scans=f"{config.manifest} lists"
         )
-    player = _Player(config, fabric)
     step, spent = 0, 0.0
-    if snapshot is not None:
-        restore_snapshot(
-            snapshot, networks=player.networks, optimizers={"network": player.optimizer}
-        )
-        step, spent = snapshot.step, float(snapshot.facts["elapsed_s"])
-    elif config.start_from:
-        player.start_from(Path(config.start_from))
+    with enough_memory("the network", "use a machine or a device with more"):
+        player = _Player(config, fabric)
+        if snapshot is not None:
+            restore_snapshot(
+                snapshot, networks=player.networks, optimizers={"network": player.optimizer}
+            )
+            step, spent = snapshot.step, float(snapshot.facts["elapsed_s"])
+        elif config.start_from:
+            player.start_from(Path(config.start_from))
     make_folder(folder)
 
     with (
