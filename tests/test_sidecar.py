@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import jsonschema
 import pytest
@@ -15,6 +16,7 @@ from hrinet.io.sidecar import read_kinds, refuse_sidecars, schema, sidecar, side
 from hrinet.job import Options
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.plan.plan import Request
+from hrinet.synthesize.registry import Quality
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,11 @@ from hrinet.plan.plan import Request
 )
 def test_name(output, expected):
     assert sidecar_path(Path(output)) == Path(expected)
+
+
+def test_the_schema_knows_every_quality():
+    known = schema()["properties"]["run"]["properties"]["quality"]["enum"]
+    assert set(known) == set(get_args(Quality))
 
 
 def test_every_sidecar_satisfies_the_schema(thick):
