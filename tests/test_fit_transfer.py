@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,3 +54,13 @@ def test_without_thickness_the_fit_is_of_its_own():
     found = fit_transfer.fitted(cells([-0.3, 0.0, 0.1], [-0.1, 0.0, 0.05]))
     assert found["error_alone"] == pytest.approx([-0.3, 0.1], abs=0.02)
     assert found["half_width_alone"] == pytest.approx([-0.1, 0.05], abs=0.02)
+
+
+def test_simulated_slabs_tell_nothing_of_unknown_thickness():
+    thin = cells([-0.3, 0.0, 0.1], [-0.1, 0.0, 0.05])
+    slabs = [replace(cell, averaged=3, found=cell.found / 2) for cell in thin]
+    alone = fit_transfer.fitted(thin)
+    both = fit_transfer.fitted([*thin, *slabs])
+    assert both["error_alone"] == alone["error_alone"]
+    assert both["half_width_alone"] == alone["half_width_alone"]
+    assert both["error"] != alone["error"]

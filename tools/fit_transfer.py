@@ -136,9 +136,10 @@ def solved(cells: list[Cell], part: int, *, with_thickness: bool) -> list[float]
 def fitted(cells: list[Cell]) -> dict[str, list[float]]:
     """As :meth:`Transfer.of` reads it."""
     whole = {name: solved(cells, part, with_thickness=True) for part, name in enumerate(PARTS)}
+    # Unknown slices may be thin, and it is better to expect too much than too little.
+    thin = [cell for cell in cells if cell.averaged == 1]
     alone = {
-        f"{name}_alone": solved(cells, part, with_thickness=False)
-        for part, name in enumerate(PARTS)
+        f"{name}_alone": solved(thin, part, with_thickness=False) for part, name in enumerate(PARTS)
     }
     return {**whole, **alone}
 
