@@ -12,8 +12,9 @@ from conftest import make_geometry
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.thickness import thickness_beside
-from hrinet.job import Options, describe, prepare
+from hrinet.job import Options, prepare
 from hrinet.pipeline import Outputs, interpolate, interpolate_file
+from hrinet.report.description import describe
 from hrinet.thickness import Restated
 from hrinet.volume import Volume
 

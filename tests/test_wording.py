@@ -7,9 +7,10 @@ import pytest
 
 import hrinet
 from conftest import make_geometry
-from hrinet.job import Options, describe, prepare
+from hrinet.job import Options, prepare
 from hrinet.pipeline import Outputs, interpolate_file
 from hrinet.plan.plan import Request
+from hrinet.report.description import describe
 from hrinet.report.wording import describe_result
 
 

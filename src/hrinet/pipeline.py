@@ -28,14 +28,13 @@ from hrinet.io.staging import Staging
 from hrinet.job import (
     Job,
     Options,
-    describe,
-    describe_errors,
     gap_limits,
     prepare,
 )
 from hrinet.measured import refuse_synthetic
 from hrinet.outputs import Outputs, check_outputs, check_space
 from hrinet.plan.plan import Grid, Request
+from hrinet.report.description import describe, describe_errors
 from hrinet.synthesize.engine import synthesize
 from hrinet.synthesize.registry import AUTO, Device, Precision, Quality
 from hrinet.synthesize.synthesized import SliceError, Synthesized

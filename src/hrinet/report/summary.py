@@ -8,9 +8,10 @@ from typing import Any
 from hrinet.errors import RequestError
 from hrinet.io.formats import open_scan
 from hrinet.io.limits import DEFAULT_LIMITS, Limits
-from hrinet.job import Job, Options, caution_notes, describe_gaps, prepare
+from hrinet.job import Job, Options, caution_notes, prepare
 from hrinet.measured import refuse_synthetic
 from hrinet.plan.plan import check_request
+from hrinet.report.description import describe_gaps
 from hrinet.synthesize.engine import default_threads, gaps_at_once, slices_in_memory
 from hrinet.synthesize.registry import find_method
 from hrinet.volume import SliceSource

@@ -254,7 +254,7 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="hrinet-flow",
-        summary="motion-compensated taps weighed by a network, which also estimates its error",
+        summary="motion-compensated taps weighed by a network, mixed with flow; tells its error",
         kind="network",
         rank=4,
         seconds_a_slice=0.2,
