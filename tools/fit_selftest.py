@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import cv2
 import numpy as np
 
 import hrinet
+from hrinet.evaluate.thickened import thickened
 from hrinet.rounding import store
 from hrinet.selftest.growth import COEFFICIENTS, OTHER, WIDEST_MM, saturated
 from hrinet.synthesize.interpolator import Gap, Multithreaded
@@ -70,25 +72,15 @@ POOLED = ("linear", "cubic", "flow", "hrinet-flow")
 """What the coefficients for all other methods are fitted on."""
 
 
-def averaged(array: np.ndarray, count: int) -> np.ndarray:
-    """Means of so many neighbouring slices, one for every first slice."""
-    if count == 1:
-        return array
-    return np.stack(
-        [
-            np.rint(array[first : first + count].mean(axis=0, dtype=np.float32)).astype(array.dtype)
-            for first in range(len(array) - count + 1)
-        ]
-    )
-
-
 def measure(name: str, count: int) -> list[dict[str, Any]]:
     """Errors of every method at every width on one scan."""
     volume = hrinet.read(DATA / name)
-    geometry = volume.geometry
+    volume = thickened(
+        replace(volume, array=without_padding(volume.array, volume.padding_hu)), count
+    )
+    geometry, array = volume.geometry, volume.array
     spacing = geometry.spacing_mm
-    array = averaged(without_padding(volume.array, volume.padding_hu), count)
-    thickness = (geometry.slice_thickness or spacing) + (count - 1) * spacing
+    thickness = geometry.slice_thickness or spacing
     last = len(array) - 1
     centres = np.linspace(0, last, 2 * CENTRES + 1).round().astype(int)[1::2].tolist()
     found = []
