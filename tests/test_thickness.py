@@ -49,7 +49,10 @@ def test_what_a_converter_put_beside_a_file_is_believed(tmp_path, name):
         '{"SliceThickness": 1000}',
         '{"SliceThickness": null}',
         '{"schema": "hrinet-sidecar-1", "SliceThickness": 3}',
-        '{"schema": "hrinet-sidecar-1", "geometry": 7}',
+        '{"schema": "hrinet-sidecar-1", "output": "scan.nii", "geometry": 7}',
+        '{"schema": "hrinet-sidecar-1", "outputs": 7, "geometry": {"slice_thickness_mm": 3}}',
+        '{"schema": "hrinet-sidecar-1", "output": "scan.mha", "geometry": '
+        '{"slice_thickness_mm": 3}}',
         "[" * 100_000,
     ],
 )

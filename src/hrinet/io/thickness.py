@@ -32,6 +32,9 @@ def thickness_beside(path: Path) -> float | None:
     if not isinstance(content, dict):
         return None
     if is_own_schema(content.get("schema")):
+        outputs: Any = content.get("outputs", [content.get("output")])
+        if not isinstance(outputs, list) or path.name not in outputs:
+            return None  # It describes another file of that stem.
         geometry: Any = content.get("geometry")
         content = geometry if isinstance(geometry, dict) else {}
         return plausible_mm(content.get("slice_thickness_mm"))
