@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,13 +16,23 @@ from hrinet.synthesize.hrinet_flow import HrinetFlow  # noqa: E402
 from hrinet.synthesize.interpolator import Gap  # noqa: E402
 from hrinet.synthesize.registry import find_method  # noqa: E402
 from hrinet.synthesize.scene import scene_of  # noqa: E402
-from hrinet.synthesize.second_opinion import SecondOpinion, cubic_share, with_flow  # noqa: E402
+from hrinet.synthesize.second_opinion import (  # noqa: E402
+    SecondOpinion,
+    cubic_share,
+    with_cubic,
+    with_flow,
+)
 from hrinet.weights import packaged_weights  # noqa: E402
 from hrinet.weights.flow import load_flow  # noqa: E402
 from test_hrinet_flow import make_gap, moving, real_slices  # noqa: E402
 from test_readme import ROOT  # noqa: E402
 
 SHAPE = (40, 48)
+
+
+def opinion(gap, t, *, rough=90.0):
+    scene = scene_of(gap, knows_thickness=True)
+    return SecondOpinion(Flow(), scene, gap, t, roughness_hu=rough)
 
 
 def level(value):
@@ -63,43 +74,72 @@ def test_the_network_s_slice_is_not_written_to():
     network.flags.writeable = False
     assert with_flow(network, level(50.0)).mean() > 6
     gap = make_gap(moving(size=SHAPE), thickness=5.0)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     assert not np.array_equal(others.mixed(network), network)
     assert np.array_equal(network, level(5.0))
 
 
 @pytest.mark.parametrize(
-    ("thickness", "share"),
-    [(None, 0.0), (1.0, 0.0), (2.5, 0.0), (3.125, 0.05), (3.75, 0.1), (10.0, 0.1)],
+    ("thickness", "rough", "share"),
+    [
+        (None, 90.0, 0.0),
+        (1.0, 90.0, 0.0),
+        (2.5, 90.0, 0.0),
+        (3.125, 90.0, 0.25),
+        (3.75, 90.0, 0.5),
+        (10.0, 90.0, 0.5),
+        (10.0, 75.0, 0.5),
+        (10.0, 60.0, 0.25),
+        (10.0, 45.0, 0.0),
+        (10.0, 0.1, 0.0),
+        (3.125, 60.0, 0.125),
+    ],
 )
-def test_the_cubic_counts_where_slices_overlap(thickness, share):
+def test_the_cubic_counts_where_slices_overlap_in_a_noisy_scan(thickness, rough, share):
     gap = make_gap(moving(), thickness=thickness)  # 5 mm wide
-    assert cubic_share(gap) == pytest.approx(share)
+    assert cubic_share(gap, roughness_hu=rough) == pytest.approx(share)
+
+
+def test_the_cubic_counts_where_it_is_as_near_as_noise():
+    values, rough = level(0.0), 80.0
+    kept = with_cubic(values, values, share=0.5, roughness_hu=rough)
+    assert np.array_equal(kept, values)
+    for distance in (1.0, 6.0, 12.0, 30.0):
+        expected = 0.5 * np.exp(-((distance / 12.0) ** 2)) * distance
+        for sign in (-1, 1):
+            mixed = with_cubic(values, level(sign * distance), share=0.5, roughness_hu=rough)
+            np.testing.assert_allclose(mixed, sign * expected, rtol=1e-5, atol=1e-5)
+    far = with_cubic(values, level(300.0), share=0.5, roughness_hu=rough)
+    assert np.array_equal(far, values)
 
 
 def test_what_is_mixed_is_flow_and_the_cubic():
     slices = moving()
     gap = make_gap(slices, [0.0, 5.0, 10.0, 17.0], thickness=5.0)
     positions = (0.2, 0.5, 0.7)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, positions)
     flows, cubics = (list(map(np.array, m.synthesize(gap, positions))) for m in (Flow(), Cubic()))
-    for flow, cubic in zip(flows, cubics, strict=True):
-        network = np.asarray(flow + 20, np.float32)
-        expected = 0.9 * (network - 0.3 * 20) + 0.1 * cubic
-        np.testing.assert_allclose(others.mixed(network), expected, atol=0.02)
+    for rough, most in ((40.0, 0.0), (400.0, 0.5)):
+        others = opinion(gap, positions, rough=rough)
+        for flow, cubic in zip(flows, cubics, strict=True):
+            network = np.asarray(flow + 20, np.float32)
+            with_one = network - 0.3 * 20
+            distance = cv2.blur(np.abs(cubic - with_one), (7, 7))
+            share = most * np.exp(-((distance / (0.15 * rough)) ** 2))
+            expected = with_one + share * (cubic - with_one)
+            np.testing.assert_allclose(others.mixed(network), expected, atol=0.02)
 
 
 def test_a_slice_too_small_for_flow_is_the_network_s():
     gap = make_gap([s[:20, :20] for s in moving()], thickness=2.0)
     values = np.zeros((20, 20), np.float32)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     assert others.mixed(values) is values
 
 
 def test_without_the_slice_thickness_the_network_stays_alone():
     gap = make_gap(moving())
     values = np.zeros(gap.slices[0].shape, np.float32)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     assert others.mixed(values) is values
 
 
@@ -108,7 +148,7 @@ def test_no_number_comes_through_from_what_is_none():
     slices[0][5:9, 5:9] = np.nan
     slices[1][12:15, 12:15] = np.inf
     gap = make_gap(slices, thickness=5.0)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     assert np.isfinite(others.mixed(np.zeros(slices[0].shape, np.float32))).all()
 
 
@@ -116,12 +156,12 @@ def test_one_huge_value_does_not_reach_the_rest_of_the_slice():
     slices = [one.copy() for one in moving()]
     slices[1][5:9, 5:9] = np.finfo(np.float32).max
     gap = make_gap(slices, thickness=5.0)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     values = np.full(slices[0].shape, 40.0, np.float32)
     assert others.mixed(values) is values
     slices[1][5:9, 5:9] = 65_535.0  # the most that a DICOM file of 16 bits holds, unscaled
     gap = make_gap(slices, thickness=5.0)
-    others = SecondOpinion(Flow(), scene_of(gap, knows_thickness=True), gap, (0.5,))
+    others = opinion(gap, (0.5,))
     assert np.isfinite(others.mixed(values)).all()
 
 
@@ -154,4 +194,4 @@ def test_the_constants_are_what_is_documented():
     told = (ROOT / "docs" / "methods.md").read_text("utf-8")
     assert "up to 0.3 of it where the two are less than 34 HU apart" in told
     assert "none beyond 730 HU" in told
-    assert "thicker than half the gap), up to 0.1 of `cubic`" in told
+    assert "thicker than half the gap) in a noisy scan, up to half of `cubic`" in told

@@ -78,7 +78,7 @@ def model_card(description: Description, weights: Path) -> str:
             "Two motions are estimated across a gap; the four slices around it are moved along "
             "them, and a convolutional network weighs moved and unmoved slices voxel by voxel, "
             "adds what is left, and estimates its own error. `hrinet interpolate` mixes the result "
-            "with `flow`, and with a tenth of `cubic` where slices overlap.",
+            "with `flow`, and in noisy scans whose slices overlap with `cubic`.",
             "",
             "| | |",
             "|---|---|",

@@ -283,10 +283,12 @@ class RunningFlow(HrinetFlow):
         with self._deciding:
             precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
-        others = SecondOpinion(self._flow, scene, gap, t) if self._flow else None
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
         measured = sum(map(roughness, inner)) / 2
+        others = (
+            SecondOpinion(self._flow, scene, gap, t, roughness_hu=measured) if self._flow else None
+        )
         estimates = self._estimates(scene, t, precision)
         for position, (values, log_error) in zip(t, estimates, strict=True):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there

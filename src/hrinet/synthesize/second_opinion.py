@@ -3,12 +3,14 @@
 Two methods that err in different places are worth more together than either. ``flow`` finds motion
 in another way, and mixes by weights of its own; where the two nearly agree, it counts most, and
 where they are far apart, the network is right more often. The constants were chosen on the
-validation scan (``benchmarks/mixing.py``). Without the slice thickness ``flow`` is not good enough
-to help, and the network stays alone.
+validation scan, those of the cubic on thick slices made of training scans as well
+(``benchmarks/mixing.py``). Without the slice thickness ``flow`` is not good enough to help, and the
+network stays alone.
 
 Where slices are thicker than half the gap, a hidden slice shares part of its data, noise included,
 with the measured ones beside it. The network draws less of that noise than the slice has; the
-cubic keeps it.
+cubic keeps it. So in noisy scans, and wherever the two differ by no more than noise, the cubic
+takes part; in smooth ones, and at anatomy, it would only add its ghosts.
 """
 
 from __future__ import annotations
@@ -34,15 +36,23 @@ _MOST = 0.3
 _START, _SLOPE, _FLOOR_HU = 0.66, 0.1, 3.0
 """Share of ``flow``: 0.3 up to 34 HU of distance, then less, and none from 730 HU on."""
 
-_CUBIC = 0.1
+_CUBIC = 0.5
 _OVERLAP, _FULL_OVERLAP = 0.5, 0.75
-"""Share of the cubic, and the thickness over the width of the gap where it begins and is full."""
+"""Most of the cubic, and the thickness over the width of the gap where it begins and is full."""
+
+_SMOOTH_HU, _ROUGH_HU = 45.0, 75.0
+"""Roughness of the measured slices where its share begins and is full."""
+
+_NOISE = 0.15
+"""Share of the roughness that a distance between the two may have to pass for noise."""
 
 
 class SecondOpinion:
     """The other methods' slices of one gap, in the order of the positions."""
 
-    def __init__(self, flow: Flow, scene: Scene, gap: Gap, t: Sequence[float]) -> None:
+    def __init__(
+        self, flow: Flow, scene: Scene, gap: Gap, t: Sequence[float], *, roughness_hu: float
+    ) -> None:
         """Begin; nothing is computed before it is asked for.
 
         Args:
@@ -50,6 +60,8 @@ class SecondOpinion:
             scene: of the gap, whose slices are finite.
             gap: the same.
             t: positions in (0, 1).
+            roughness_hu: mean over the two measured slices beside the gap; see
+                :func:`hrinet.synthesize.slice_trust.roughness`.
         """
         rows, columns = scene.outside.shape
         first = next(index for index, (slot, _) in enumerate(scene.positions) if slot == 1)
@@ -64,7 +76,8 @@ class SecondOpinion:
         )
         none: Iterator[SliceArray] = iter(())
         is_bounded = float(np.abs(scene.slices).max()) <= _LARGEST_HU
-        self._cubic_share = cubic_share(gap) if is_bounded else 0.0
+        self._roughness_hu = roughness_hu
+        self._cubic_share = cubic_share(gap, roughness_hu=roughness_hu) if is_bounded else 0.0
         has_flow = (
             is_bounded and min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
         )
@@ -82,7 +95,9 @@ class SecondOpinion:
             values = with_flow(values, flow)
         cubic = next(self._cubic, None)
         if cubic is not None:
-            values = values + np.float32(self._cubic_share) * (cubic - values)
+            values = with_cubic(
+                values, cubic, share=self._cubic_share, roughness_hu=self._roughness_hu
+            )
         return values
 
 
@@ -106,7 +121,37 @@ def with_flow(network: SliceArray, flow: SliceArray) -> SliceArray:
     return np.asarray(share)
 
 
-def cubic_share(gap: Gap) -> float:
-    """Share of the cubic in a gap, 0 to 0.1; 0 where the slice thickness is unknown."""
+def with_cubic(
+    values: SliceArray, cubic: SliceArray, *, share: float, roughness_hu: float
+) -> SliceArray:
+    """Mix the cubic in, where it differs by no more than noise around a pixel.
+
+    Args:
+        values: shape (row, column), float32, HU, finite.
+        cubic: of the same shape.
+        share: where the two agree.
+        roughness_hu: of the measured slices.
+
+    Returns:
+        A new array.
+    """
+    distance = cv2.blur(cv2.absdiff(cubic, values), _WINDOW)
+    distance *= 1 / (_NOISE * roughness_hu)
+    weight = np.exp(-np.square(distance)) * np.float32(share)
+    return np.asarray(values + weight * (cubic - values))
+
+
+def cubic_share(gap: Gap, *, roughness_hu: float) -> float:
+    """Most of the cubic in a gap, 0 to 0.5; 0 where the slice thickness is unknown.
+
+    Args:
+        gap: of the scan.
+        roughness_hu: of its two measured slices.
+    """
     overlap = (gap.slice_thickness_mm or 0.0) / gap.width_mm
-    return _CUBIC * min(max((overlap - _OVERLAP) / (_FULL_OVERLAP - _OVERLAP), 0.0), 1.0)
+    overlapping = _ramp(overlap, _OVERLAP, _FULL_OVERLAP)
+    return _CUBIC * overlapping * _ramp(roughness_hu, _SMOOTH_HU, _ROUGH_HU)
+
+
+def _ramp(value: float, start: float, end: float) -> float:
+    return min(max((value - start) / (end - start), 0.0), 1.0)
