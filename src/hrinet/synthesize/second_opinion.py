@@ -24,7 +24,7 @@ from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.flow import SMALLEST_SIDE, Flow
 from hrinet.synthesize.interpolator import Gap
 from hrinet.synthesize.scene import Scene
-from hrinet.types import SliceArray
+from hrinet.types import FLOAT32, SliceArray
 
 _LARGEST_HU = 1e5
 """``flow`` squares HU and sums over windows: one huge value would reach every pixel of a slice."""
@@ -136,8 +136,8 @@ def with_cubic(
         A new array.
     """
     distance = cv2.blur(cv2.absdiff(cubic, values), _WINDOW)
-    distance *= 1 / (_NOISE * roughness_hu)
-    weight = np.exp(-np.square(distance)) * np.float32(share)
+    in_noise = np.asarray(distance, FLOAT32) / FLOAT32.type(_NOISE * roughness_hu)
+    weight = np.exp(-np.square(in_noise)) * FLOAT32.type(share)
     return np.asarray(values + weight * (cubic - values))
 
 
