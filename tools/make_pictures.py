@@ -47,7 +47,7 @@ def draw_clinical(folder: Path) -> None:
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        draw_demo(Path(folder))
+        draw_demo(Path(folder) / "demo")
         if (DATA / CLINICAL).is_dir():
             draw_clinical(Path(folder))
         else:
