@@ -76,7 +76,7 @@ def test_what_is_exported_is_the_moving_average(manifest, tmp_path):
     assert not same(exported, FlowNet(FlowNetConfig(**description.model)).state_dict())
     assert (description.name, description.steps, description.steps_planned) == ("hrinet-flow", 6, 6)
     assert (description.scans, description.patients) == (2, 2)
-    assert description.values["scans_of_known_thickness"] == 0  # no NRRD tells it
+    assert description.values["scans_of_known_thickness"] == 2  # their sidecars tell it
     assert description.values["config"]["learning_rate"] == 1e-3
     assert [c.collection for c in description.collections] == ["made"]
     assert str(tmp_path) not in json.dumps(description.values)
