@@ -18,7 +18,7 @@ from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.flow import Flow
 from hrinet.synthesize.hrinet_flow import HrinetFlow
 from hrinet.synthesize.interpolator import Gap
-from hrinet.synthesize.second_opinion import cubic_share, with_cubic, with_flow
+from hrinet.synthesize.second_opinion import cubic_share, flow_share, with_cubic, with_flow
 from hrinet.synthesize.slice_trust import roughness
 from hrinet.types import SliceArray
 from hrinet.volume import Volume
@@ -64,11 +64,11 @@ def fixed(share: float) -> Mix:
 
 
 def by_distance(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
-    return with_flow(network, flow)
+    return with_flow(network, flow, share=flow_share(gap))
 
 
 def shipped(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
-    mixed = with_flow(network, flow)
+    mixed = by_distance(network, flow, cubic, gap)
     rough = sum(map(roughness, gap.slices[gap.left : gap.left + 2])) / 2
     return with_cubic(mixed, cubic, share=cubic_share(gap, roughness_hu=rough), roughness_hu=rough)
 

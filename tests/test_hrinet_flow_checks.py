@@ -50,6 +50,9 @@ class TestPrecision:
                         values[:2] += spike
                     yield from [(values, np.zeros_like(values))] * len(t)
 
+                def forget(self, precision):
+                    asked.append(("forget", precision))
+
             class Engine(FlowEngine):
                 name = "made-up"
 
@@ -95,7 +98,8 @@ class TestPrecision:
         method, asked = make("auto", off=off, spike=spike)
         assert method.precision == "auto"
         self.run(method, times=3)
-        assert asked == [("f32", 1), ("bf16", 1), *[(chosen, 3)] * 3]
+        other = "f32" if chosen == "bf16" else "bf16"
+        assert asked == [("f32", 1), ("bf16", 1), ("forget", other), *[(chosen, 3)] * 3]
         assert method.precision == chosen
 
 

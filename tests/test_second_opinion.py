@@ -19,6 +19,7 @@ from hrinet.synthesize.scene import scene_of  # noqa: E402
 from hrinet.synthesize.second_opinion import (  # noqa: E402
     SecondOpinion,
     cubic_share,
+    flow_share,
     with_cubic,
     with_flow,
 )
@@ -41,7 +42,18 @@ def level(value):
 
 def test_where_the_two_agree_they_stay():
     values = np.asarray(moving(1)[0], np.float32)
-    assert np.array_equal(with_flow(values, values.copy()), values)
+    assert np.array_equal(with_flow(values, values.copy(), share=0.3), values)
+
+
+@pytest.mark.parametrize(
+    ("thickness", "share"),
+    [(None, 0.3), (1.0, 0.3), (2.5, 0.3), (3.125, 0.225), (3.75, 0.15), (10.0, 0.15)],
+)
+def test_flow_counts_less_where_slices_overlap(thickness, share):
+    gap = make_gap(moving(), thickness=thickness)  # 5 mm wide
+    assert flow_share(gap) == pytest.approx(share)
+    mixed = with_flow(level(0.0), level(10.0), share=share)
+    assert mixed.mean() == pytest.approx(10 * share, abs=1e-3)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -49,7 +61,7 @@ def test_the_share_falls_with_the_distance(sign):
     network = level(37.0)
     shares = []
     for distance in (1.0, 10.0, 30.0, 60.0, 200.0, 600.0, 900.0, 3000.0):
-        mixed = with_flow(network, network + np.float32(sign * distance))
+        mixed = with_flow(network, network + np.float32(sign * distance), share=0.3)
         assert np.ptp(mixed) < 1e-3
         shares.append(float(sign * (mixed - network).mean() / distance))
     assert shares[:3] == pytest.approx([0.3] * 3, abs=1e-4)
@@ -64,7 +76,9 @@ def test_it_looks_at_the_surroundings():
     one, region = network.copy(), network.copy()
     one[20, 20] = 300.0
     region[10:30, 10:30] = 300.0
-    of_one, of_region = (with_flow(network, flow)[20, 20] / 300.0 for flow in (one, region))
+    of_one, of_region = (
+        with_flow(network, flow, share=0.3)[20, 20] / 300.0 for flow in (one, region)
+    )
     assert of_one == pytest.approx(0.3, abs=1e-4)
     assert of_region == pytest.approx(0.66 - 0.1 * np.log(303), abs=1e-4)
 
@@ -72,7 +86,7 @@ def test_it_looks_at_the_surroundings():
 def test_the_network_s_slice_is_not_written_to():
     network = level(5.0)
     network.flags.writeable = False
-    assert with_flow(network, level(50.0)).mean() > 6
+    assert with_flow(network, level(50.0), share=0.3).mean() > 6
     gap = make_gap(moving(size=SHAPE), thickness=5.0)
     others = opinion(gap, (0.5,))
     assert not np.array_equal(others.mixed(network), network)
@@ -122,7 +136,7 @@ def test_what_is_mixed_is_flow_and_the_cubic():
         others = opinion(gap, positions, rough=rough)
         for flow, cubic in zip(flows, cubics, strict=True):
             network = np.asarray(flow + 20, np.float32)
-            with_one = network - 0.3 * 20
+            with_one = network - 0.15 * 20  # slices as thick as the gap
             distance = cv2.blur(np.abs(cubic - with_one), (7, 7))
             share = most * np.exp(-((distance / (0.15 * rough)) ** 2))
             expected = with_one + share * (cubic - with_one)
@@ -194,4 +208,7 @@ def test_the_constants_are_what_is_documented():
     told = (ROOT / "docs" / "methods.md").read_text("utf-8")
     assert "up to 0.3 of it where the two are less than 34 HU apart" in told
     assert "none beyond 730 HU" in told
-    assert "thicker than half the gap) in a noisy scan, up to half of `cubic`" in told
+    assert "half of that where slices overlap (thicker than half the gap, fully from three" in told
+    assert second_opinion._OVERLAPPING == second_opinion._OVERLAP == 0.5
+    assert second_opinion._FULL_OVERLAP == 0.75
+    assert "in a noisy scan, up to half of `cubic`" in told

@@ -102,8 +102,8 @@ class FlowNetConfig:
 
     coarse_width: int = 48
     fine_width: int = 32
-    decoder_width: int = 40
-    decoder_blocks: int = 1
+    decoder_width: int = 32
+    decoder_blocks: int = 2
     encoder_blocks: int = 1
     reach_px: float = 24.0
 
@@ -224,8 +224,8 @@ class SliceDecoder(nn.Module):
         self.start = nn.Conv2d(config.fine_width + (1 + SLICES) * 4, width, 3, padding=1)
         self.blocks = nn.Sequential(*(_Residual(width) for _ in range(config.decoder_blocks)))
         self.out = nn.Conv2d(width, (2 * SLICES + 1) * 4, 3, padding=1)
-        self.error_in = nn.Conv2d(width, 24, 3, padding=1)
-        self.error_out = nn.Conv2d(24, 4, 1)
+        self.error_in = nn.Conv2d(width, 16, 3, padding=1)
+        self.error_out = nn.Conv2d(16, 4, 1)
         for layer in (self.trust, self.motion_out, self.out, self.error_out):
             nn.init.zeros_(layer.weight)
             assert layer.bias is not None
@@ -285,16 +285,15 @@ def move(slices: Tensor, offsets: Tensor, motion: Tensor, t: Tensor) -> Tensor:
     Returns:
         Shape of ``slices``.
     """
-    motion = _larger(motion, 4)  # (batch, 4, row, column)
     rows, columns = slices.shape[-2:]
     y = (torch.arange(rows, device=slices.device) + 0.5) * (2.0 / rows) - 1.0
     x = (torch.arange(columns, device=slices.device) + 0.5) * (2.0 / columns) - 1.0
     grid = torch.stack([x[None, :].expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1)
+    of_grid = [motion[:, k : k + 1] * (2.0 / (columns, rows)[k % 2]) for k in range(4)]
+    shifts = _larger(torch.cat(of_grid, dim=1), 4)  # (batch, 4, row, column)
     moved = []
     for side in (0, 1):
-        across = motion[:, 2 * side] * (2.0 / columns)
-        down = motion[:, 2 * side + 1] * (2.0 / rows)
-        shift = torch.stack([across, down], dim=-1)  # (batch, row, column, 2)
+        shift = shifts[:, 2 * side : 2 * side + 2].permute(0, 2, 3, 1)
         for index in (2 * side, 2 * side + 1):
             part = (offsets[:, index] - t)[:, None, None, None]
             moved.append(

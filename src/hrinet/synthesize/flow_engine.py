@@ -34,6 +34,9 @@ class NetworkRun(ABC):
         """See :meth:`iterate`; copies."""
         return [(v.copy(), e.copy()) for v, e in self.iterate(scene, t, precision)]
 
+    def forget(self, precision: str) -> None:  # noqa: B027  Most have nothing to free.
+        """Free what only this precision needs; asked for again, it is made again."""
+
 
 class FlowEngine(ABC):
     """Runs the network on some device.

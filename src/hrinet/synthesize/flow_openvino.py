@@ -77,11 +77,11 @@ class _OpenVinoRun(NetworkRun):
         compiled = self._for_size(scene.slices.shape[2], scene.slices.shape[3], precision)
         encoder, decoder = self._take(compiled)
         try:
-            encoded = encoder.infer({"slices": scene.slices}, share_inputs=True, share_outputs=True)
-            motion, texture = encoded[0], encoded[1]
+            found = encoder.infer({"slices": scene.slices}, share_inputs=True, share_outputs=True)
+            encoded = {output.any_name: values for output, values in found.items()}
             for position in map(view.position, t):
                 found = decoder.infer(
-                    scene.decoder_inputs(position, motion=motion, texture=texture),
+                    scene.decoder_inputs(position, encoded),
                     share_inputs=True,
                     share_outputs=True,
                 )
@@ -90,6 +90,13 @@ class _OpenVinoRun(NetworkRun):
         finally:
             with self._lock:
                 compiled.idle.append((encoder, decoder))
+
+    def forget(self, precision: str) -> None:
+        """See :class:`NetworkRun`."""
+        with self._lock:
+            self._compiled = {
+                key: compiled for key, compiled in self._compiled.items() if key[2] != precision
+            }
 
     def _take(self, compiled: _Compiled) -> tuple[Any, Any]:
         with self._lock:

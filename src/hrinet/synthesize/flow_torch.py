@@ -76,12 +76,12 @@ class _TorchRun(NetworkRun):
             for values in (scene.slices, scene.offsets, scene.thickness)
         )
         with _in_float32():
-            motion, texture = self._encoder(slices)
+            encoded = self._encoder(slices)
         for position in map(view.position, t):
             at = torch.tensor([position], dtype=torch.float32, device=self._device)
             weights = torch.from_numpy(scene.weights(position)).to(self._device)
             with _in_float32():
-                found = self._decoder(slices, motion, texture, offsets, thickness, at, weights)
+                found = self._decoder(slices, *encoded, offsets, thickness, at, weights)
             values, log_error = (view.mirrored(part[0, 0].float().cpu().numpy()) for part in found)
             yield values[:rows, :columns], log_error[:rows, :columns]
 

@@ -139,6 +139,7 @@ class HrinetFlow:
             off = np.abs(exact - quick)
             is_near = off.mean() <= _BF16_MEAN_HU and np.percentile(off, 99) <= _BF16_HIGH_HU
             self._used = "bf16" if is_near else "f32"
+            ready.forget("f32" if is_near else "bf16")
         return "bf16" if self._used == "bf16" else "f32"
 
 

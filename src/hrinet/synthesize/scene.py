@@ -8,6 +8,7 @@ super-resolution. CVPR Workshops 2017, section 3.4).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -87,18 +88,16 @@ class Scene:
             result[0, slot] = weight
         return result
 
-    def decoder_inputs(self, t: float, *, motion: Any, texture: Any) -> dict[str, SliceArray]:
+    def decoder_inputs(self, t: float, encoded: Mapping[str, Any]) -> dict[str, SliceArray]:
         """What the second graph is given, by name.
 
         Args:
             t: position in the gap.
-            motion: of the first graph.
-            texture: of the first graph.
+            encoded: outputs of the first graph, by name.
         """
         return {
             "slices": self.slices,
-            "motion": motion,
-            "texture": texture,
+            **encoded,
             "offsets": self.offsets,
             "thickness": self.thickness,
             "t": np.array([t], np.float32),

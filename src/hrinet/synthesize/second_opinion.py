@@ -2,10 +2,10 @@
 
 Two methods that err in different places are worth more together than either. ``flow`` finds motion
 in another way, and mixes by weights of its own; where the two nearly agree, it counts most, and
-where they are far apart, the network is right more often. The constants were chosen on the
-validation scan, those of the cubic on thick slices made of training scans as well
-(``benchmarks/mixing.py``). Without the slice thickness ``flow`` is not good enough to help, and the
-network stays alone.
+where they are far apart, the network is right more often. Where slices are thicker than half the
+gap, the network is right more often still. The constants were chosen on the validation scan, those
+of overlapping slices on thick slices made of other scans as well (``benchmarks/mixing.py``).
+Without the slice thickness ``flow`` is not good enough to help, and the network stays alone.
 
 Where slices are thicker than half the gap, a hidden slice shares part of its data, noise included,
 with the measured ones beside it. The network draws less of that noise than the slice has; the
@@ -36,9 +36,13 @@ _MOST = 0.3
 _START, _SLOPE, _FLOOR_HU = 0.66, 0.1, 3.0
 """Share of ``flow``: 0.3 up to 34 HU of distance, then less, and none from 730 HU on."""
 
+_OVERLAPPING = 0.5
+"""So much of that is left where the overlap is full."""
+
 _CUBIC = 0.5
 _OVERLAP, _FULL_OVERLAP = 0.5, 0.75
-"""Most of the cubic, and the thickness over the width of the gap where it begins and is full."""
+"""Most of the cubic, and the thickness over the width of the gap where overlap begins and is full:
+where ``flow`` counts less, and the cubic may take part."""
 
 _SMOOTH_HU, _ROUGH_HU = 45.0, 75.0
 """Roughness of the measured slices where its share begins and is full."""
@@ -77,6 +81,7 @@ class SecondOpinion:
         none: Iterator[SliceArray] = iter(())
         is_bounded = float(np.abs(scene.slices).max()) <= _LARGEST_HU
         self._roughness_hu = roughness_hu
+        self._flow_share = flow_share(gap)
         self._cubic_share = cubic_share(gap, roughness_hu=roughness_hu) if is_bounded else 0.0
         has_flow = (
             is_bounded and min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
@@ -92,7 +97,7 @@ class SecondOpinion:
         """
         flow = next(self._flow, None)
         if flow is not None:
-            values = with_flow(values, flow)
+            values = with_flow(values, flow, share=self._flow_share)
         cubic = next(self._cubic, None)
         if cubic is not None:
             values = with_cubic(
@@ -101,24 +106,25 @@ class SecondOpinion:
         return values
 
 
-def with_flow(network: SliceArray, flow: SliceArray) -> SliceArray:
+def with_flow(network: SliceArray, flow: SliceArray, *, share: float) -> SliceArray:
     """Mix two guesses at a slice, by how far apart they are around each pixel.
 
     Args:
         network: shape (row, column), float32, HU, finite.
         flow: of the same shape.
+        share: where the two agree.
 
     Returns:
         A new array.
     """
     distance = cv2.blur(cv2.absdiff(flow, network), _WINDOW)
-    share = np.log(distance + np.float32(_FLOOR_HU))
-    share *= np.float32(-_SLOPE)
-    share += np.float32(_START)
-    np.clip(share, 0.0, _MOST, out=share)
-    share *= flow - network
-    share += network
-    return np.asarray(share)
+    weight = np.log(distance + np.float32(_FLOOR_HU))
+    weight *= np.float32(-_SLOPE)
+    weight += np.float32(_START)
+    np.clip(weight, 0.0, _MOST, out=weight)
+    weight *= (flow - network) * np.float32(share / _MOST)
+    weight += network
+    return np.asarray(weight)
 
 
 def with_cubic(
@@ -148,9 +154,22 @@ def cubic_share(gap: Gap, *, roughness_hu: float) -> float:
         gap: of the scan.
         roughness_hu: of its two measured slices.
     """
-    overlap = (gap.slice_thickness_mm or 0.0) / gap.width_mm
-    overlapping = _ramp(overlap, _OVERLAP, _FULL_OVERLAP)
-    return _CUBIC * overlapping * _ramp(roughness_hu, _SMOOTH_HU, _ROUGH_HU)
+    return _CUBIC * _overlap(gap) * _ramp(roughness_hu, _SMOOTH_HU, _ROUGH_HU)
+
+
+def flow_share(gap: Gap) -> float:
+    """Most of ``flow`` in a gap, 0.15 to 0.3.
+
+    Args:
+        gap: of the scan.
+    """
+    return _MOST * (1 - (1 - _OVERLAPPING) * _overlap(gap))
+
+
+def _overlap(gap: Gap) -> float:
+    """0 where slices share nothing or their thickness is unknown, up to 1."""
+    thickness = gap.slice_thickness_mm or 0.0
+    return _ramp(thickness / gap.width_mm, _OVERLAP, _FULL_OVERLAP)
 
 
 def _ramp(value: float, start: float, end: float) -> float:

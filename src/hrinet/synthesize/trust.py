@@ -26,6 +26,11 @@ _LARGEST_LOG = 60.0
 _BEYOND = 8.0
 """How far the tables go on beyond either end."""
 
+_MOST_BEYOND = math.log(1.5)
+"""More than 1.5 times the largest error that was found is not believed. Beside what is very bright
+the network may say millions of HU, which in a hundredth of the voxels would be most of a slice's
+error; what is found there is no larger than at the last knot."""
+
 _LARGEST_CORRECTION = 4.0
 """A few slices may be odd; beyond this factor they are not believed."""
 
@@ -35,7 +40,8 @@ class Calibration:
     """How large errors were, for every value of the network's own estimate.
 
     Between the knots both curves are interpolated linearly, beyond them they go on at the slope of
-    the estimate itself. Both hold for gaps of 10 mm and follow a power of the gap.
+    the estimate itself, upwards to 1.5 times the largest at the most. Both hold for gaps of 10 mm
+    and follow a power of the gap.
 
     Attributes:
         log_error: of the network, increasing.
@@ -100,7 +106,7 @@ class Calibration:
         low, high = float(self.log_error[0]), float(self.log_error[-1])
         cells = math.ceil((high - low + 2 * _BEYOND) * _CELLS)
         at = low - _BEYOND + (np.arange(cells) + 0.5) / _CELLS
-        beyond = np.exp(np.minimum(at - low, 0) + np.maximum(at - high, 0))
+        beyond = np.exp(np.minimum(at - low, 0) + np.clip(at - high, 0, _MOST_BEYOND))
         tables = (
             (np.interp(at, self.log_error, curve) * beyond).astype(np.float32)
             for curve in (self.expected_error, self.half_width)

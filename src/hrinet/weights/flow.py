@@ -48,8 +48,8 @@ class FlowGraphs:
         try:
             encoder, decoder = core.read_model(self.encoder), core.read_model(self.decoder)
             encoder.reshape({"slices": [1, 4, rows, columns]})
-            motion, texture = (list(output.shape) for output in encoder.outputs)
-            decoder.reshape({"slices": [1, 4, rows, columns], "motion": motion, "texture": texture})
+            encoded = {output.any_name: list(output.shape) for output in encoder.outputs}
+            decoder.reshape({"slices": [1, 4, rows, columns], **encoded})
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"the graphs beside the weights of {self.description.name} cannot be read as ONNX; "

@@ -1,8 +1,16 @@
 """``hrinet-flow`` as two ONNX graphs, so that it runs without PyTorch.
 
-The graphs compute what :class:`hrinet.networks.flow_net.FlowNet` does, arranged for speed: whatever
-does not depend on the position in the gap moves from the decoder into the encoder, which runs once
-a gap, and the mean that is taken from the taps is taken from the weights that make them.
+The graphs compute what :class:`hrinet.networks.flow_net.FlowNet` does, arranged for speed and for
+bfloat16:
+
+* Whatever does not depend on the position in the gap moves from the decoder into the encoder,
+  which runs once a gap, and the mean that is taken from the taps is taken from the weights that
+  make them.
+* Slices are folded once: the four pixels of a 2 x 2 block become channels of one place, and all
+  that the convolutions at 1/2 resolution are given or weigh stays so until the end.
+* Taps that sum to zero weigh differences from the cubic as well as they weigh HU. The cubic itself
+  is no convolution, so that an engine whose convolutions are bfloat16 (8 bits, 4 HU at 1000 HU)
+  keeps it in float32, and rounds differences alone.
 """
 
 from __future__ import annotations
@@ -32,8 +40,8 @@ from hrinet.weights.flow import graph_paths
 OPSET = 17
 
 ENCODER_INPUTS = ("slices",)
-ENCODER_OUTPUTS = ("motion", "texture")
-DECODER_INPUTS = ("slices", "motion", "texture", "offsets", "thickness", "t", "weights")
+ENCODER_OUTPUTS = ("folded", "motion", "texture")
+DECODER_INPUTS = ("slices", *ENCODER_OUTPUTS, "offsets", "thickness", "t", "weights")
 DECODER_OUTPUTS = ("values", "log_error")
 
 
@@ -53,16 +61,17 @@ class EncoderGraph(nn.Module):
             self.start.weight.copy_(start.weight[:, :fine])
             self.start.bias.copy_(start.bias)
 
-    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, slices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See :class:`hrinet.networks.flow_net.Gaps` for ``slices``.
 
         Returns:
-            (1, row / 4, column / 4, channel) and (1, row / 2, column / 2, channel). Channels come
-            last because engines compute so on a CPU, and need not turn them over and back.
+            The slices folded, shape (1, row / 2, column / 2, 16); what motion is made of, (1, row /
+            4, column / 4, channel); texture, (1, row / 2, column / 2, channel). Channels come last
+            because engines compute so on a CPU, and need not turn them over and back.
         """
         context = self.encoder(slices)
         motion, texture = self.motion_in(context.coarse), self.start(context.fine)
-        return motion.permute(0, 2, 3, 1), texture.permute(0, 2, 3, 1)
+        return _folded(slices).flatten(3), _channels_last(motion), _channels_last(texture)
 
 
 class DecoderGraph(nn.Module):
@@ -74,23 +83,28 @@ class DecoderGraph(nn.Module):
         self.decoder = decoder
         fine = network.config.fine_width
         start, out = decoder.start, decoder.out
-        self.start = nn.Conv2d(start.in_channels - fine, start.out_channels, 3, padding=1)
-        self.out = nn.Conv2d(out.in_channels, out.out_channels, 3, padding=1)
-        assert self.start.bias is not None
-        assert self.out.bias is not None
         assert out.bias is not None
-        taps = 2 * SLICES * 4
+        self.start = nn.Conv2d(start.in_channels - fine, start.out_channels, 3, padding=1)
+        self.still, self.moving, self.residual = (
+            nn.Conv2d(out.in_channels, channels, 3, padding=1)
+            for channels in (SLICES * 4, SLICES * 4, 4)
+        )
         with torch.no_grad():
             self.start.weight.copy_(start.weight[:, fine:])
+            assert self.start.bias is not None
             self.start.bias.zero_()
-            for own, other in ((self.out.weight, out.weight), (self.out.bias, out.bias)):
-                own.copy_(other)
-                of_taps = other[:taps].reshape(2 * SLICES, 4, *other.shape[1:])
-                own[:taps] = (of_taps - of_taps.mean(0, keepdim=True)).reshape(other[:taps].shape)
+            for name in ("weight", "bias"):
+                of_taps, of_residual = torch.split(getattr(out, name), [2 * SLICES * 4, 4])
+                taps = torch.unflatten(of_taps, 0, (2 * SLICES, 4))
+                still, moving = torch.chunk((taps - taps.mean(0, keepdim=True)).flatten(0, 1), 2)
+                getattr(self.still, name).copy_(still)
+                getattr(self.moving, name).copy_(moving)
+                getattr(self.residual, name).copy_(of_residual * FINE_HU)
 
     def forward(
         self,
         slices: Tensor,
+        folded: Tensor,
         motion: Tensor,
         texture: Tensor,
         offsets: Tensor,
@@ -104,24 +118,49 @@ class DecoderGraph(nn.Module):
             Shape (1, 1, row, column) both.
         """
         decoder = self.decoder
-        motion, texture = motion.permute(0, 3, 1, 2), texture.permute(0, 3, 1, 2)
         about = position_values(t, offsets, thickness, weights)
-        hidden = motion + decoder.motion_position(about)[:, :, None, None]
+        hidden = _channels_first(motion) + decoder.motion_position(about)[:, :, None, None]
         small = decoder.motion_out(functional.relu(hidden))
         small = decoder.reach_px * torch.tanh(small / decoder.reach_px)
-        moved = move(slices, offsets, small, t)
-        plain = functional.conv2d(slices, weights[:, :, None, None])
-        fine = ((moved - plain) / FINE_HU).clamp(-FINE_LIMIT, FINE_LIMIT)
-        seen = functional.pixel_unshuffle(torch.cat([coarsely(plain), fine], dim=1), 2)
-        start = self.start(seen) + texture + decoder.position(about)[:, :, None, None]
+        moved = _folded(move(slices, offsets, small, t))  # (1, row / 2, column / 2, 4, 4)
+        plain_ones = torch.unflatten(folded, 3, (SLICES, 4))
+        plain = (plain_ones * weights[:, None, None, :, None]).sum(3)  # the cubic
+        moved = moved - plain[:, :, :, None]
+        fine = (moved / FINE_HU).clamp(-FINE_LIMIT, FINE_LIMIT).flatten(3)
+        seen = torch.cat([_channels_first(coarsely(plain)), _channels_first(fine)], dim=1)
+        start = self.start(seen) + _channels_first(texture)
+        start = start + decoder.position(about)[:, :, None, None]
         hidden = functional.relu(decoder.blocks(functional.relu(start)))
         hidden = hidden * (1 + decoder.trust(about))[:, :, None, None]
-        out = functional.pixel_shuffle(self.out(hidden), 2)  # (1, 9, row, column)
-        change = (out[:, :-1] * torch.cat([slices, moved], dim=1)).sum(1, keepdim=True)
-        change = change + out[:, -1:] * FINE_HU
+        still, moving = (
+            torch.unflatten(_channels_last(taps(hidden)), 3, (SLICES, 4))
+            for taps in (self.still, self.moving)
+        )
+        change = (still * (plain_ones - plain[:, :, :, None]) + moving * moved).sum(3)
+        change = change + _channels_last(self.residual(hidden))
         values = plain + inside_share(t)[:, None, None, None] * change
         error = decoder.error_out(functional.relu(decoder.error_in(hidden)))
-        return values, functional.pixel_shuffle(error, 2)
+        return _unfolded(values), _unfolded(_channels_last(error))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1)
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+def _folded(slices: Tensor) -> Tensor:
+    """(1, slice, row, column) as (1, row / 2, column / 2, slice, 4)."""
+    blocks = torch.unflatten(torch.unflatten(slices, 3, (-1, 2)), 2, (-1, 2))
+    return blocks.permute(0, 2, 4, 1, 3, 5).flatten(4)
+
+
+def _unfolded(values: Tensor) -> Tensor:
+    """(1, row / 2, column / 2, 4) as (1, 1, row, column)."""
+    blocks = torch.unflatten(values, 3, (2, 2)).permute(0, 1, 3, 2, 4)
+    return blocks.flatten(3, 4).flatten(1, 2)[:, None]
 
 
 def export_graphs(network: FlowNet, weights: Path) -> tuple[Path, Path]:
@@ -134,7 +173,7 @@ def export_graphs(network: FlowNet, weights: Path) -> tuple[Path, Path]:
     encoder, decoder = EncoderGraph(network).eval(), DecoderGraph(network).eval()
     slices = torch.zeros(1, SLICES, 64, 64)
     with torch.no_grad():
-        motion, texture = encoder(slices)
+        encoded = encoder(slices)
     position = (
         torch.tensor([[-1.0, 0.0, 1.0, 2.0]]),
         torch.tensor([0.5]),
@@ -143,7 +182,7 @@ def export_graphs(network: FlowNet, weights: Path) -> tuple[Path, Path]:
     )
     contents = (
         _onnx(encoder, (slices,), ENCODER_INPUTS, ENCODER_OUTPUTS),
-        _onnx(decoder, (slices, motion, texture, *position), DECODER_INPUTS, DECODER_OUTPUTS),
+        _onnx(decoder, (slices, *encoded, *position), DECODER_INPUTS, DECODER_OUTPUTS),
     )
     paths = graph_paths(weights)
     with Staging(overwrite=True) as staging:
@@ -156,7 +195,7 @@ def _onnx(
     graph: nn.Module, example: tuple[Any, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> bytes:
     sides = dict.fromkeys(("slices", "values", "log_error"), (2, 3))
-    sides |= dict.fromkeys(("motion", "texture"), (1, 2))
+    sides |= dict.fromkeys(ENCODER_OUTPUTS, (1, 2))
     axes = {
         name: {sides[name][0]: f"{name}_rows", sides[name][1]: f"{name}_columns"}
         for name in (*inputs, *outputs)

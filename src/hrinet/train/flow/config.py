@@ -27,8 +27,8 @@ class FlowTrainConfig:
     # Network; see hrinet.networks.flow_net.FlowNetConfig.
     coarse_width: int = 48
     fine_width: int = 32
-    decoder_width: int = 40
-    decoder_blocks: int = 1
+    decoder_width: int = 32
+    decoder_blocks: int = 2
     encoder_blocks: int = 1
     reach_px: float = 24.0
 
