@@ -120,6 +120,9 @@ if __name__ == "__main__":
 
     def note_end(name: str, config: TrainConfig) -> None:
         """Leave how a training ends in this process that only the first one has reason to end."""
+        # A port of its own: the other process must not find the store of the training before, which
+        # the first one may not have closed yet, and wait in it for ever.
+        os.environ["MASTER_PORT"] = str(int(os.environ["MASTER_PORT"]) + 1)
         try:
             loop.train(config)
         except (HrinetError, SystemExit) as error:
