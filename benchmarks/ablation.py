@@ -115,7 +115,7 @@ VARIANTS = (
     Variant("slice thickness unknown", blind=no_thickness),
     Variant("two slices instead of four", blind=two_slices),
     Variant("seen from both ends (2 views)", views=(PLAIN, View(from_above=True))),
-    Variant("8 views, without the second opinion", views=VIEWS),
+    Variant("seen in all 8 ways", views=VIEWS),
 )
 
 

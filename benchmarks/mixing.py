@@ -1,4 +1,4 @@
-"""What the second opinion of hrinet-flow gains: flow mixed in by fixed shares, and by distance."""
+"""What second opinions gain hrinet-flow: the cubic, and flow by fixed shares or by distance."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from hrinet.evaluate.thickened import thickened
 from hrinet.metrics.psnr import psnr
 from hrinet.metrics.ssim import ssim
 from hrinet.synthesize.cubic import Cubic
+from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.flow import Flow
-from hrinet.synthesize.hrinet_flow import HrinetFlow
+from hrinet.synthesize.flow_engine import NetworkRun
+from hrinet.synthesize.flow_openvino import OpenVinoEngine
 from hrinet.synthesize.interpolator import Gap
+from hrinet.synthesize.scene import scene_of
 from hrinet.synthesize.second_opinion import cubic_share, flow_share, with_cubic, with_flow
 from hrinet.synthesize.slice_trust import roughness
 from hrinet.types import SliceArray
@@ -67,18 +70,23 @@ def by_distance(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: G
     return with_flow(network, flow, share=flow_share(gap))
 
 
-def shipped(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
-    mixed = by_distance(network, flow, cubic, gap)
+def standard(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
     rough = sum(map(roughness, gap.slices[gap.left : gap.left + 2])) / 2
-    return with_cubic(mixed, cubic, share=cubic_share(gap, roughness_hu=rough), roughness_hu=rough)
+    share = cubic_share(gap, roughness_hu=rough)
+    return with_cubic(network, cubic, share=share, roughness_hu=rough)
+
+
+def both(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
+    return standard(by_distance(network, flow, cubic, gap), flow, cubic, gap)
 
 
 MIXES: dict[str, Mix] = {
+    "cubic (standard)": standard,
     "flow 0.1": fixed(0.1),
     "flow 0.2": fixed(0.2),
     "flow 0.3": fixed(0.3),
-    "by distance": by_distance,
-    "with the cubic": shipped,
+    "flow by distance": by_distance,
+    "both": both,
 }
 
 
@@ -106,13 +114,12 @@ def scores(made: SliceArray, truth: SliceArray) -> tuple[float, float]:
     return psnr(*pair, data_range=2000.0), ssim(*pair, data_range=2000.0)
 
 
-def row(
-    method: HrinetFlow, name: str, volume: Volume, factor: int, *, averaged: int = 1
-) -> list[str]:
+def row(run: NetworkRun, name: str, volume: Volume, factor: int, *, averaged: int = 1) -> list[str]:
     volume = thickened(volume, averaged)
     found: dict[str, list[tuple[float, float]]] = {}
     for gap, t, truths in gaps_of(volume, factor):
-        alone = [np.array(values) for values in method.synthesize(gap, t)]
+        scene = scene_of(gap, knows_thickness=True)
+        alone = [values for values, _ in run.run(scene, t, "f32")]
         others = zip(Flow().synthesize(gap, t), Cubic().synthesize(gap, t), strict=True)
         for network, (flow, cubic), truth in zip(alone, others, truths, strict=True):
             found.setdefault("alone", []).append(scores(network, truth))
@@ -133,40 +140,39 @@ def row(
 
 def main() -> None:
     cv2.setNumThreads(1)
-    method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision="f32", quality="fast")
+    engine = OpenVinoEngine(load_flow(packaged_weights("hrinet-flow")))
+    run = engine.ready(gaps=1, threads=default_threads())
     rows = []
-    with method.using(gaps=1, threads=cv2.getNumberOfCPUs()) as running:
-        for name in SERIES:
-            volume = hrinet.read(ct(name))
-            for factor in FACTORS:
-                if len(volume) // factor > 4:
-                    rows.append(row(running, name, volume, factor))
-                    print(rows[-1], flush=True)
-        for name in THICK:
-            volume = hrinet.read(ct(name))
-            for averaged, factor in SLABS:
-                if (len(volume) - averaged) // factor <= 4:
-                    continue
-                rows.append(row(running, name, volume, factor, averaged=averaged))
+    for name in SERIES:
+        volume = hrinet.read(ct(name))
+        for factor in FACTORS:
+            if len(volume) // factor > 4:
+                rows.append(row(run, name, volume, factor))
+                print(rows[-1], flush=True)
+    for name in THICK:
+        volume = hrinet.read(ct(name))
+        for averaged, factor in SLABS:
+            if (len(volume) - averaged) // factor > 4:
+                rows.append(row(run, name, volume, factor, averaged=averaged))
                 print(rows[-1], flush=True)
     head = ("series, factor (gap)", "network alone: PSNR, SSIM", *MIXES)
     publish(
         "mixing",
         "\n".join(
             [
-                "# What the second opinion of hrinet-flow gains",
+                "# What second opinions gain hrinet-flow",
                 "",
                 f"Machine: {machine()}. Command: `python benchmarks/mixing.py`.",
                 "",
                 f"Up to {GAPS} gaps of each series, one or two hidden slices in each; whole "
                 "slices, [-1000, 1000] HU. PSNR (dB) and SSIM of the network alone, and what "
-                "mixing adds: flow by a fixed share, flow by its distance from the network, and "
-                "as shipped, with the cubic where slices overlap in a noisy scan. Scans as they "
-                "are taken have gaps as wide as their slices are thick, or narrower, which hiding "
-                "slices never leaves: the last rows simulate them, as means of neighbouring "
-                "slices. validation/lidc_0002 chose the constants of flow, the simulated thick "
-                "slices of all but the test patients those of the cubic. The network was trained "
-                "on train/ alone.",
+                "mixing adds: the cubic where slices overlap in a noisy scan, which is what ships; "
+                "flow by a fixed share, and by its distance from the network; the cubic and flow "
+                "by distance, as in --quality best. Scans as they are taken have gaps as wide as "
+                "their slices are thick, or narrower, which hiding slices never leaves: the last "
+                "rows simulate them, as means of neighbouring slices. validation/lidc_0002 chose "
+                "the constants of flow, the simulated thick slices of all but the test patients "
+                "those of the cubic. The network was trained on train/ alone.",
                 "",
                 table(head, rows),
             ]

@@ -27,14 +27,13 @@ from hrinet.pipeline import Outputs, interpolate, interpolate_file
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.hrinet_flow import HrinetFlow
 from hrinet.synthesize.interpolator import Gap
-from hrinet.synthesize.registry import Precision, Quality
+from hrinet.synthesize.registry import Precision
 from hrinet.weights import packaged_weights
 from hrinet.weights.flow import load_flow
 
 ROUNDS = 2
 FACTORS = (2, 4, 6)
 GEMM_SIDE = 4096
-ENGINES: dict[Quality, str] = {"standard": "engine alone", "fast": "engine alone, --quality fast"}
 
 
 def precisions() -> tuple[Precision, ...]:
@@ -132,20 +131,19 @@ def contenders(volume: hrinet.Volume, factor: int) -> Iterator[tuple[str, Callab
                 / few_made
             ),
         )
-        for quality, label in ENGINES.items():
-            yield (
-                f"hrinet-flow, {chosen}, {label}",
-                lambda p=chosen, q=quality: engine(volume, factor, p, q),
-            )
+        yield (
+            f"hrinet-flow, {chosen}, engine alone",
+            lambda p=chosen: engine(volume, factor, p),
+        )
     if importlib.util.find_spec("torch"):
         yield "hrinet-flow, PyTorch eager", lambda: torch_eager(volume, factor)
 
 
-def engine(volume: hrinet.Volume, factor: int, precision: Precision, quality: Quality) -> float:
+def engine(volume: hrinet.Volume, factor: int, precision: Precision) -> float:
     """Seconds a synthetic slice in the engine: graphs compiled, slices in memory, gaps by turns."""
     threads = default_threads()
     graphs = load_flow(packaged_weights("hrinet-flow"))
-    method = HrinetFlow(graphs, precision=precision, quality=quality)
+    method = HrinetFlow(graphs, precision=precision)
     positions = volume.geometry.positions_mm
     gaps = [
         Gap(
@@ -212,7 +210,6 @@ def on_a_gpu(volume: hrinet.Volume) -> str:
         method = HrinetFlow(
             load_flow(packaged_weights("hrinet-flow")),
             runs_on=TorchEngine(packaged_weights("hrinet-flow"), device="cuda"),
-            quality="fast",  # the second opinion is the CPU's
         )
         slices = tuple(cv2.resize(one, (side, side)) for one in volume.array[10:14])
         gap = Gap(slices, (0.0, 2.5, 5.0, 7.5), 1, (0.7, 0.7), 2.5)
@@ -227,9 +224,7 @@ def on_a_gpu(volume: hrinet.Volume) -> str:
         peak = torch.cuda.max_memory_allocated() / 1e6
         rows.append([f"{side} x {side}", f"{rate:.0f}", f"{peak:.0f}"])
     name = torch.cuda.get_device_name()
-    return "\n\n" + table(
-        (f"{name}, float32, x6, --quality fast", "slices a second", "peak MB"), rows
-    )
+    return "\n\n" + table((f"{name}, float32, x6", "slices a second", "peak MB"), rows)
 
 
 def volume_of(volume: hrinet.Volume, count: int) -> hrinet.Volume:
@@ -343,9 +338,9 @@ def main() -> None:
             f"{ROUNDS} rounds in which everything ran by turns. hrinet-flow fills 16 gaps, and its "
             "time includes compiling the graphs and the check on six hidden slices, which weigh "
             "most with so few; 'engine alone' is without both: slices in memory in, slices and "
-            "their estimated errors out. --quality fast is the network without its second opinion. "
-            "Shares are of a matrix product of the same precision, 4096 x 4096, by the same "
-            "library in the same run; work counts the network's convolutions alone.",
+            "their estimated errors out. Shares are of a matrix product of the same precision, "
+            "4096 x 4096, by the same library in the same run; work counts the network's "
+            "convolutions alone.",
             "",
             side_by_side(volume),
             "",

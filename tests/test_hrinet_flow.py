@@ -50,14 +50,6 @@ def running(method):
 
 
 @pytest.fixture(scope="module")
-def alone():
-    """The network without a second opinion."""
-    graphs = load_flow(packaged_weights("hrinet-flow"))
-    with HrinetFlow(graphs, precision="f32", quality="fast").using(gaps=1, threads=1) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def best():
     graphs = load_flow(packaged_weights("hrinet-flow"))
     with HrinetFlow(graphs, precision="f32", quality="best").using(gaps=1, threads=1) as running:
@@ -112,12 +104,12 @@ def test_two_three_and_four_slices(running, dtype, count, left):
         assert np.array_equal(values, only(running, wide))
 
 
-def test_uneven_gaps_know_where_their_slices_lie(alone):
+def test_uneven_gaps_know_where_their_slices_lie(running):
     slices = moving(step=2.0)
-    even = only(alone, make_gap(slices))
-    assert np.array_equal(even, only(alone, make_gap(slices, [-9.0, -2.0, 5.0, 12.0])))
+    even = only(running, make_gap(slices))
+    assert np.array_equal(even, only(running, make_gap(slices, [-9.0, -2.0, 5.0, 12.0])))
     uneven = make_gap(slices, [3.0, 5.0, 10.0, 23.0])
-    values = only(alone, uneven)
+    values = only(running, uneven)
     assert mean_of(values - even) > 0.5
     assert mean_of(values - only(Cubic(), uneven)) < 60
 
@@ -268,7 +260,7 @@ def test_wide_gaps_are_cautioned_of(method):
     assert method.caution([limit + 1, limit + 9]).startswith(f"2 gaps are up to {limit + 9:.4g} mm")
 
 
-def test_on_real_ct_it_is_the_trained_network(alone):
+def test_on_real_ct_it_is_the_trained_network(running):
     torch = pytest.importorskip("torch")
     pytest.importorskip("safetensors")
     from hrinet.networks.flow_net import FlowNet, FlowNetConfig, Gaps
@@ -289,14 +281,14 @@ def test_on_real_ct_it_is_the_trained_network(alone):
         expected = network.eval()(gaps, torch.tensor([1 / 3]), weights).values[0, 0].numpy()
     inside = (np.stack(gap.slices[1:3]) > -1100).all(0)
     assert inside.mean() > 0.9
-    np.testing.assert_allclose(only(alone, gap, 1 / 3)[inside], expected[inside], atol=0.05)
+    np.testing.assert_allclose(only(running, gap, 1 / 3)[inside], expected[inside], atol=0.05)
 
 
-def test_what_is_padded_reaches_no_farther_than_the_rim(alone):
+def test_what_is_padded_reaches_no_farther_than_the_rim(running):
     """305 and 310 pixels are no multiples of 16; zeros in the padding would reach 100 pixels."""
     slices, positions = real_slices([30, 33, 36, 39])
-    whole = only(alone, make_gap([s[:320, :320] for s in slices], positions))
-    part = only(alone, make_gap([s[:310, :305] for s in slices], positions))
+    whole = only(running, make_gap([s[:320, :320] for s in slices], positions))
+    part = only(running, make_gap([s[:310, :305] for s in slices], positions))
     assert np.abs(part - whole[:310, :305])[:200, :200].max() < 0.1
 
 
@@ -337,14 +329,14 @@ def real_slices(indices):
 class TestBest:
     """The mean over all views of a gap."""
 
-    def test_it_is_the_same_from_every_side(self, best, alone):
+    def test_it_is_the_same_from_every_side(self, best, running):
         """The network alone is not, so that this tells whether all views were taken."""
         slices = moving()
         positions = [0.0, 5.0, 10.0, 17.0]
         mirrored = [one[::-1, ::-1] for one in reversed(slices)]
         other_way = make_gap(mirrored, [17.0 - place for place in reversed(positions)])
         differences = []
-        for method in (best, alone):
+        for method in (best, running):
             (plain,) = method.synthesize(make_gap(slices, positions), (0.3,))
             (turned,) = method.synthesize(other_way, (0.7,))
             differences.append(np.abs(plain - turned[::-1, ::-1]).max())

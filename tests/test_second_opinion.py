@@ -31,9 +31,9 @@ from test_readme import ROOT  # noqa: E402
 SHAPE = (40, 48)
 
 
-def opinion(gap, t, *, rough=90.0):
+def opinion(gap, t, *, rough=90.0, flow=True):
     scene = scene_of(gap, knows_thickness=True)
-    return SecondOpinion(Flow(), scene, gap, t, roughness_hu=rough)
+    return SecondOpinion(scene, gap, t, roughness_hu=rough, flow=Flow() if flow else None)
 
 
 def level(value):
@@ -101,12 +101,16 @@ def test_the_network_s_slice_is_not_written_to():
         (2.5, 90.0, 0.0),
         (3.125, 90.0, 0.25),
         (3.75, 90.0, 0.5),
-        (10.0, 90.0, 0.5),
-        (10.0, 75.0, 0.5),
-        (10.0, 60.0, 0.25),
-        (10.0, 45.0, 0.0),
-        (10.0, 0.1, 0.0),
+        (5.0, 90.0, 0.5),
+        (5.0, 75.0, 0.5),
+        (5.0, 60.0, 0.25),
+        (5.0, 45.0, 0.0),
+        (5.0, 0.1, 0.0),
         (3.125, 60.0, 0.125),
+        (6.0, 90.0, 0.25),
+        (6.5, 75.0, 0.125),
+        (7.0, 90.0, 0.0),
+        (10.0, 90.0, 0.0),
     ],
 )
 def test_the_cubic_counts_where_slices_overlap_in_a_noisy_scan(thickness, rough, share):
@@ -132,11 +136,11 @@ def test_what_is_mixed_is_flow_and_the_cubic():
     gap = make_gap(slices, [0.0, 5.0, 10.0, 17.0], thickness=5.0)
     positions = (0.2, 0.5, 0.7)
     flows, cubics = (list(map(np.array, m.synthesize(gap, positions))) for m in (Flow(), Cubic()))
-    for rough, most in ((40.0, 0.0), (400.0, 0.5)):
-        others = opinion(gap, positions, rough=rough)
+    for rough, most, asked in ((40.0, 0.0, True), (400.0, 0.5, True), (400.0, 0.5, False)):
+        others = opinion(gap, positions, rough=rough, flow=asked)
         for flow, cubic in zip(flows, cubics, strict=True):
             network = np.asarray(flow + 20, np.float32)
-            with_one = network - 0.15 * 20  # slices as thick as the gap
+            with_one = network - (0.15 * 20 if asked else 0)  # slices as thick as the gap
             distance = cv2.blur(np.abs(cubic - with_one), (7, 7))
             share = most * np.exp(-((distance / (0.15 * rough)) ** 2))
             expected = with_one + share * (cubic - with_one)
@@ -183,21 +187,25 @@ def test_one_huge_value_does_not_reach_the_rest_of_the_slice():
     not find_method("hrinet-flow").is_installed, reason="the weights of hrinet-flow are not here"
 )
 def test_together_they_are_nearer_to_real_slices():
-    graphs = load_flow(packaged_weights("hrinet-flow"))
-    scores: dict[str, list[float]] = {}
-    for quality in ("fast", "standard"):
-        method = HrinetFlow(graphs, precision="f32", quality=quality)
-        with method.using(gaps=1, threads=1) as running:
-            for start in range(20, 110, 15):
-                slices, positions = real_slices([start, start + 3, start + 6, start + 9])
-                gap = Gap(tuple(slices), tuple(positions), 1, (0.7, 0.7), 2.5)
-                truth = real_slices([start + 4])[0][0]
-                (made,) = running.synthesize(gap, (1 / 3,))
-                pair = (np.clip(values, -1000, 1000).astype(float) for values in (made, truth))
-                scores.setdefault(quality, []).append(psnr(*pair, data_range=2000.0))
-    gains = np.subtract(scores["standard"], scores["fast"])
-    assert gains.mean() > 0.01
-    assert (gains > 0).sum() >= 5
+    method = HrinetFlow(load_flow(packaged_weights("hrinet-flow")), precision="f32")
+    gains = []
+    with method.using(gaps=1, threads=1) as running:
+        for start in range(20, 110, 15):
+            slices, positions = real_slices([start, start + 3, start + 6, start + 9])
+            gap = Gap(tuple(slices), tuple(positions), 1, (0.7, 0.7), 2.5)
+            truth = real_slices([start + 4])[0][0]
+            alone, flow = (next(one.synthesize(gap, (1 / 3,))) for one in (running, Flow()))
+            together = with_flow(alone, flow, share=flow_share(gap))
+            before, after = (
+                psnr(
+                    *(np.clip(values, -1000, 1000).astype(float) for values in (made, truth)),
+                    data_range=2000.0,
+                )
+                for made in (alone, together)
+            )
+            gains.append(after - before)
+    assert np.mean(gains) > 0.01
+    assert sum(gain > 0 for gain in gains) >= 5
 
 
 def test_the_constants_are_what_is_documented():
@@ -209,6 +217,9 @@ def test_the_constants_are_what_is_documented():
     assert "up to 0.3 of it where the two are less than 34 HU apart" in told
     assert "none beyond 730 HU" in told
     assert "half of that where slices overlap (thicker than half the gap, fully from three" in told
+    assert "thicker than half the gap, is full from three quarters on" in told
     assert second_opinion._OVERLAPPING == second_opinion._OVERLAP == 0.5
     assert second_opinion._FULL_OVERLAP == 0.75
+    assert "up to slices as thick as the gap, none of it where they are 1.4 times as thick" in told
+    assert (second_opinion._THICK, second_opinion._TOO_THICK) == (1.0, 1.4)
     assert "in a noisy scan, up to half of `cubic`" in told

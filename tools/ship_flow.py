@@ -150,8 +150,7 @@ def _figures() -> list[str]:
             )
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return [
-        "Of the method with its second opinion (`--quality standard`). Every second to sixth slice "
-        "kept, the others hidden and synthesized; lidc_0002 chose and "
+        "Every second to sixth slice kept, the others hidden and synthesized; lidc_0002 chose and "
         "calibrated, the other scans were only measured. PSNR on [-1000, 1000] HU; error: mean "
         "absolute, over the whole slice; then how often the 90 % interval held the truth, over all "
         "and by tissue. From `benchmarks/quality.py` and `benchmarks/trust.py`.",

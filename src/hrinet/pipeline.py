@@ -82,8 +82,8 @@ def interpolate(
         uncertainty: estimate how far each voxel can be trusted, for :attr:`Volume.uncertainty`;
             needs a method that estimates its error, and memory for two float32 volumes more.
         precision: of a network's arithmetic.
-        quality: how much work a slice is worth: ``"fast"`` errs a little more, ``"best"`` takes
-            several times as long.
+        quality: how much work a slice is worth; ``"best"`` takes several times as long and errs
+            a little less.
         device: what runs a network; other than the CPU needs PyTorch.
         threads: cores to use; by default all.
         thickness_mm: of the slices, where the volume does not tell it or is wrong, mm.

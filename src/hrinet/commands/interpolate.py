@@ -148,10 +148,9 @@ def interpolate(
     quality: Annotated[
         str,
         typer.Option(
-            metavar="fast|standard|best",
-            help="How much work a slice is worth: with hrinet-flow, fast leaves out the second "
-            "opinion, best looks at every gap in eight ways, takes 4 to 7 times as long and errs "
-            "less.",
+            metavar="standard|best",
+            help="How much work a slice is worth: with hrinet-flow, best looks at every gap in "
+            "eight ways and asks flow as well, takes MANY times as long and errs less.",
         ),
     ] = "standard",
     device: Annotated[

@@ -56,8 +56,9 @@ class HrinetFlow:
             graphs: of the network.
             runs_on: what computes; by default OpenVINO.
             precision: of the arithmetic.
-            quality: "fast" is the network alone; "standard" has :class:`SecondOpinion` besides;
-                "best" also the mean over all views of a gap, for as many times the work.
+            quality: "standard" is the network, with the cubic where slices overlap; "best" is the
+                mean over all views of a gap, for as many times the work, mixed with ``flow``; see
+                :class:`SecondOpinion`.
 
         Raises:
             RequestError: if the engine does not have the precision.
@@ -75,7 +76,7 @@ class HrinetFlow:
         self._runs_on = runs_on
         self._used: Precision = "f32" if precision == "auto" and not runs_on.has_bf16 else precision
         self._views = VIEWS if quality == "best" else (PLAIN,)
-        self._flow = None if quality == "fast" else Flow()
+        self._flow = Flow() if quality == "best" else None
         description = graphs.description
         self.name = description.name
         self.weights = WeightsId(description.name, description.sha256)
@@ -287,15 +288,12 @@ class RunningFlow(HrinetFlow):
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
         measured = sum(map(roughness, inner)) / 2
-        others = (
-            SecondOpinion(self._flow, scene, gap, t, roughness_hu=measured) if self._flow else None
-        )
+        others = SecondOpinion(scene, gap, t, roughness_hu=measured, flow=self._flow)
         estimates = self._estimates(scene, t, precision)
         for position, (values, log_error) in zip(t, estimates, strict=True):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
             # is no better one.
-            if others is not None:
-                values = others.mixed(values)
+            values = others.mixed(values)
             own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)

@@ -25,7 +25,7 @@ Precision: TypeAlias = Literal["auto", "f32", "bf16"]
 """Of a network's arithmetic; "auto" is bf16 where the processor has it and nothing changes."""
 
 
-Quality: TypeAlias = Literal["fast", "standard", "best"]
+Quality: TypeAlias = Literal["standard", "best"]
 """How much work a slice is worth; "best" takes several times as long and errs less."""
 
 
@@ -254,14 +254,14 @@ METHODS: tuple[Method, ...] = (
     ),
     Method(
         name="hrinet-flow",
-        summary="motion-compensated taps weighed by a network, mixed with flow; tells its error",
+        summary="motion-compensated taps weighed by a network; tells its error",
         kind="network",
         rank=4,
         seconds_a_slice=0.2,
         planes_in_memory=175,
         build=partial(_hrinet_flow, packaged_weights("hrinet-flow")),
         precisions=("auto", "f32", "bf16"),
-        qualities=("fast", "standard", "best"),
+        qualities=("standard", "best"),
         devices=("cpu", "cuda", "mps"),
         modules=("openvino",),
         weights=packaged_weights("hrinet-flow"),

@@ -1,16 +1,19 @@
-"""What the network's slices are mixed with: ``flow``, and the cubic where slices overlap.
-
-Two methods that err in different places are worth more together than either. ``flow`` finds motion
-in another way, and mixes by weights of its own; where the two nearly agree, it counts most, and
-where they are far apart, the network is right more often. Where slices are thicker than half the
-gap, the network is right more often still. The constants were chosen on the validation scan, those
-of overlapping slices on thick slices made of other scans as well (``benchmarks/mixing.py``).
-Without the slice thickness ``flow`` is not good enough to help, and the network stays alone.
+"""What the network's slices are mixed with: the cubic where slices overlap, and ``flow``.
 
 Where slices are thicker than half the gap, a hidden slice shares part of its data, noise included,
 with the measured ones beside it. The network draws less of that noise than the slice has; the
 cubic keeps it. So in noisy scans, and wherever the two differ by no more than noise, the cubic
-takes part; in smooth ones, and at anatomy, it would only add its ghosts.
+takes part; in smooth ones, and at anatomy, it would only add its ghosts. Slices that are thicker
+than the gap are smooth along the scan, and the network draws what noise they have: there it fades.
+
+Two methods that err in different places are worth more together than either. ``flow`` finds motion
+in another way, and mixes by weights of its own; where the two nearly agree, it counts most, and
+where they are far apart, the network is right more often. Where slices are thicker than half the
+gap, the network is right more often still. It takes as long as the network, and is asked where time
+does not count. Without the slice thickness ``flow`` is not good enough to help.
+
+The constants were chosen on the validation scan, those of overlapping slices on thick slices made
+of other scans as well (``benchmarks/mixing.py``).
 """
 
 from __future__ import annotations
@@ -44,6 +47,9 @@ _OVERLAP, _FULL_OVERLAP = 0.5, 0.75
 """Most of the cubic, and the thickness over the width of the gap where overlap begins and is full:
 where ``flow`` counts less, and the cubic may take part."""
 
+_THICK, _TOO_THICK = 1.0, 1.4
+"""Thickness over the width of the gap where the cubic's share begins to fall, and is nothing."""
+
 _SMOOTH_HU, _ROUGH_HU = 45.0, 75.0
 """Roughness of the measured slices where its share begins and is full."""
 
@@ -55,17 +61,23 @@ class SecondOpinion:
     """The other methods' slices of one gap, in the order of the positions."""
 
     def __init__(
-        self, flow: Flow, scene: Scene, gap: Gap, t: Sequence[float], *, roughness_hu: float
+        self,
+        scene: Scene,
+        gap: Gap,
+        t: Sequence[float],
+        *,
+        roughness_hu: float,
+        flow: Flow | None = None,
     ) -> None:
         """Begin; nothing is computed before it is asked for.
 
         Args:
-            flow: the other method.
             scene: of the gap, whose slices are finite.
             gap: the same.
             t: positions in (0, 1).
             roughness_hu: mean over the two measured slices beside the gap; see
                 :func:`hrinet.synthesize.slice_trust.roughness`.
+            flow: the other method, where time does not count.
         """
         rows, columns = scene.outside.shape
         first = next(index for index, (slot, _) in enumerate(scene.positions) if slot == 1)
@@ -83,10 +95,9 @@ class SecondOpinion:
         self._roughness_hu = roughness_hu
         self._flow_share = flow_share(gap)
         self._cubic_share = cubic_share(gap, roughness_hu=roughness_hu) if is_bounded else 0.0
-        has_flow = (
-            is_bounded and min(rows, columns) >= SMALLEST_SIDE and bool(gap.slice_thickness_mm)
-        )
-        self._flow = flow.synthesize(finite, t) if has_flow else none
+        if not (is_bounded and min(rows, columns) >= SMALLEST_SIDE and gap.slice_thickness_mm):
+            flow = None
+        self._flow = flow.synthesize(finite, t) if flow else none
         self._cubic = Cubic().synthesize(finite, t) if self._cubic_share else none
 
     def mixed(self, values: SliceArray) -> SliceArray:
@@ -154,7 +165,8 @@ def cubic_share(gap: Gap, *, roughness_hu: float) -> float:
         gap: of the scan.
         roughness_hu: of its two measured slices.
     """
-    return _CUBIC * _overlap(gap) * _ramp(roughness_hu, _SMOOTH_HU, _ROUGH_HU)
+    kept = 1 - _ramp(_relative_thickness(gap), _THICK, _TOO_THICK)
+    return _CUBIC * _overlap(gap) * kept * _ramp(roughness_hu, _SMOOTH_HU, _ROUGH_HU)
 
 
 def flow_share(gap: Gap) -> float:
@@ -168,8 +180,11 @@ def flow_share(gap: Gap) -> float:
 
 def _overlap(gap: Gap) -> float:
     """0 where slices share nothing or their thickness is unknown, up to 1."""
-    thickness = gap.slice_thickness_mm or 0.0
-    return _ramp(thickness / gap.width_mm, _OVERLAP, _FULL_OVERLAP)
+    return _ramp(_relative_thickness(gap), _OVERLAP, _FULL_OVERLAP)
+
+
+def _relative_thickness(gap: Gap) -> float:
+    return (gap.slice_thickness_mm or 0.0) / gap.width_mm
 
 
 def _ramp(value: float, start: float, end: float) -> float:

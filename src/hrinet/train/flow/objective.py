@@ -21,6 +21,8 @@ _BEYOND = 0.25
 _FLOOR_HU2 = 100.0
 _HU_A_DECIBEL = 10.0
 _RANGE_HU = 2000.0
+_LEAST_LOG, _MOST_LOG = -2.0, 8.0
+"""Of the predicted error, HU: beyond, its likelihood would be all noise."""
 
 
 def compressed(values: Tensor) -> Tensor:
@@ -58,8 +60,9 @@ def objective(
     plain = (compressed(linear) - wanted).abs().mean(dim=(1, 2, 3)) + 5.0
     own = blend / plain
     off = (prediction.values.detach() - target).abs()
-    spread = prediction.log_error.clamp(-2.0, 8.0)
-    doubt = (off * torch.exp(-spread) + spread).mean()
+    # Beyond the upper limit the second term still pulls back, or nothing would.
+    spread = prediction.log_error.clamp(min=_LEAST_LOG)
+    doubt = (off * torch.exp(-spread.clamp(max=_MOST_LOG)) + spread).mean()
     root = torch.sqrt(error + _FLOOR_HU2) / _HU_A_DECIBEL
     loss = 0.1 * ((decibels + root + similarity * dissimilarity + motion * own).mean() + doubt)
     reference = (compressed(linear) - wanted).square().mean(dim=(1, 2, 3))
