@@ -1,6 +1,6 @@
 """What each ingredient of hrinet-flow is worth: a short training without one after another.
 
-Run: python benchmarks/retrained.py --runs FOLDER, where the trainings are kept: run again, it goes on.
+Run: python benchmarks/retrained.py --runs FOLDER, where the trainings are kept; again, it goes on.
 """
 
 from __future__ import annotations
