@@ -1,9 +1,8 @@
-"""What second opinions gain hrinet-flow: the cubic, and flow by fixed shares or by distance."""
+"""What hrinet-flow gains by being mixed with the cubic, with flow, and with its other views."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -20,8 +19,8 @@ from hrinet.synthesize.flow import Flow
 from hrinet.synthesize.flow_engine import NetworkRun
 from hrinet.synthesize.flow_openvino import OpenVinoEngine
 from hrinet.synthesize.interpolator import Gap
-from hrinet.synthesize.scene import scene_of
-from hrinet.synthesize.second_opinion import cubic_share, flow_share, with_cubic, with_flow
+from hrinet.synthesize.overlap import cubic_share, with_cubic
+from hrinet.synthesize.scene import VIEWS, scene_of
 from hrinet.synthesize.slice_trust import roughness
 from hrinet.types import SliceArray
 from hrinet.volume import Volume
@@ -59,35 +58,26 @@ FACTORS = (2, 3, 4, 6)
 GAPS = 6
 _WINDOW = (-1000.0, 1000.0)
 
-Mix: TypeAlias = Callable[[SliceArray, SliceArray, SliceArray, Gap], SliceArray]
+FLOW_SHARES = (0.1, 0.2)
 
 
-def fixed(share: float) -> Mix:
-    return lambda network, flow, cubic, gap: network + np.float32(share) * (flow - network)
-
-
-def by_distance(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
-    return with_flow(network, flow, share=flow_share(gap))
-
-
-def standard(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
+def cubic_mixed(network: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
     rough = sum(map(roughness, gap.slices[gap.left : gap.left + 2])) / 2
     share = cubic_share(gap, roughness_hu=rough)
     return with_cubic(network, cubic, share=share, roughness_hu=rough)
 
 
-def both(network: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap) -> SliceArray:
-    return standard(by_distance(network, flow, cubic, gap), flow, cubic, gap)
-
-
-MIXES: dict[str, Mix] = {
-    "cubic (standard)": standard,
-    "flow 0.1": fixed(0.1),
-    "flow 0.2": fixed(0.2),
-    "flow 0.3": fixed(0.3),
-    "flow by distance": by_distance,
-    "both": both,
-}
+def mixtures(
+    views: SliceArray, flow: SliceArray, cubic: SliceArray, gap: Gap
+) -> Iterator[tuple[str, SliceArray]]:
+    """Name and slice of every mixture; views: (view, row, column), the plain one first."""
+    for label, network in (("", views[0]), ("8 views, ", views.mean(0))):
+        if label:
+            yield "8 views", network
+        for share in FLOW_SHARES:
+            yield f"{label}flow {share:g}", network + np.float32(share) * (flow - network)
+        quality = "best" if label else "standard"
+        yield f"{label}cubic ({quality})", cubic_mixed(network, cubic, gap)
 
 
 def gaps_of(volume: Volume, factor: int) -> Iterator[tuple[Gap, list[float], list[SliceArray]]]:
@@ -114,28 +104,33 @@ def scores(made: SliceArray, truth: SliceArray) -> tuple[float, float]:
     return psnr(*pair, data_range=2000.0), ssim(*pair, data_range=2000.0)
 
 
-def row(run: NetworkRun, name: str, volume: Volume, factor: int, *, averaged: int = 1) -> list[str]:
+def row(
+    run: NetworkRun, name: str, volume: Volume, factor: int, *, averaged: int = 1
+) -> dict[str, str]:
     volume = thickened(volume, averaged)
     found: dict[str, list[tuple[float, float]]] = {}
     for gap, t, truths in gaps_of(volume, factor):
         scene = scene_of(gap, knows_thickness=True)
-        alone = [values for values, _ in run.run(scene, t, "f32")]
+        seen = [
+            [values.copy() for values, _ in run.iterate(scene, t, "f32", view=view)]
+            for view in VIEWS
+        ]
         others = zip(Flow().synthesize(gap, t), Cubic().synthesize(gap, t), strict=True)
-        for network, (flow, cubic), truth in zip(alone, others, truths, strict=True):
-            found.setdefault("alone", []).append(scores(network, truth))
-            for label, mix in MIXES.items():
-                made = mix(network, flow, cubic, gap)
+        for views, (flow, cubic), truth in zip(
+            np.swapaxes(seen, 0, 1), others, truths, strict=True
+        ):
+            found.setdefault("alone", []).append(scores(views[0], truth))
+            for label, made in mixtures(views, flow, cubic, gap):
                 found.setdefault(label, []).append(scores(made, truth))
     means = {label: np.mean(values, axis=0) for label, values in found.items()}
-    changes = [means[label] - means["alone"] for label in MIXES]
+    alone = means.pop("alone")
     gap_mm = factor * volume.geometry.spacing_mm
     thick = volume.geometry.slice_thickness
     simulated = "" if averaged == 1 else f", simulated {thick:.3g} mm thick"
-    return [
-        f"{name} x{factor} ({gap_mm:.3g} mm{simulated})",
-        f"{means['alone'][0]:.2f}, {means['alone'][1]:.4f}",
-        *(f"{change[0]:+.3f}, {change[1]:+.4f}" for change in changes),
-    ]
+    return {
+        "series, factor (gap)": f"{name} x{factor} ({gap_mm:.3g} mm{simulated})",
+        "network alone: PSNR, SSIM": f"{alone[0]:.2f}, {alone[1]:.4f}",
+    } | {label: "{:+.3f}, {:+.4f}".format(*(mean - alone)) for label, mean in means.items()}
 
 
 def main() -> None:
@@ -155,26 +150,26 @@ def main() -> None:
             if (len(volume) - averaged) // factor > 4:
                 rows.append(row(run, name, volume, factor, averaged=averaged))
                 print(rows[-1], flush=True)
-    head = ("series, factor (gap)", "network alone: PSNR, SSIM", *MIXES)
     publish(
         "mixing",
         "\n".join(
             [
-                "# What second opinions gain hrinet-flow",
+                "# What hrinet-flow gains by being mixed",
                 "",
                 f"Machine: {machine()}. Command: `python benchmarks/mixing.py`.",
                 "",
                 f"Up to {GAPS} gaps of each series, one or two hidden slices in each; whole "
-                "slices, [-1000, 1000] HU. PSNR (dB) and SSIM of the network alone, and what "
-                "mixing adds: the cubic where slices overlap in a noisy scan, which is what ships; "
-                "flow by a fixed share, and by its distance from the network; the cubic and flow "
-                "by distance, as in --quality best. Scans as they are taken have gaps as wide as "
-                "their slices are thick, or narrower, which hiding slices never leaves: the last "
-                "rows simulate them, as means of neighbouring slices. validation/lidc_0002 chose "
-                "the constants of flow, the simulated thick slices of all but the test patients "
-                "those of the cubic. The network was trained on train/ alone.",
+                "slices, [-1000, 1000] HU. PSNR (dB) and SSIM of the network alone, and what is "
+                "added by mixing in: flow by a fixed share; the cubic where slices overlap in a "
+                "noisy scan, which is the standard quality; the mean of eight views, alone and "
+                "with each of the two, the last of which is the best quality. Metal and padding "
+                "are left to the network here. Scans as they are taken have gaps as wide as their "
+                "slices are thick, or narrower, which hiding slices never leaves: the last rows "
+                "simulate them, as means of neighbouring slices. Those of all but the test "
+                "patients chose the constants of the cubic. The network was trained on train/ "
+                "alone.",
                 "",
-                table(head, rows),
+                table(tuple(rows[0]), [list(one.values()) for one in rows]),
             ]
         ),
     )

@@ -339,8 +339,8 @@ def main() -> None:
             "time includes compiling the graphs and the check on six hidden slices, which weigh "
             "most with so few; 'engine alone' is without both: slices in memory in, slices and "
             "their estimated errors out. Shares are of a matrix product of the same precision, "
-            "4096 x 4096, by the same library in the same run; work counts the network's "
-            "convolutions alone.",
+            f"{GEMM_SIDE} x {GEMM_SIDE}, by the same library in the same run; work counts the "
+            "network's convolutions alone.",
             "",
             side_by_side(volume),
             "",

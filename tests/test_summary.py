@@ -45,6 +45,20 @@ def test_the_estimate_holds_for_a_real_scan(tmp_path):
     assert summary["would_do"]["synthetic"] == 270
 
 
+def test_the_best_quality_takes_longer(tmp_path, thick):
+    hrinet.write(thick, tmp_path / "in.nii")
+    if ranked_methods()[-1].name != "hrinet-flow":
+        pytest.skip("hrinet-flow is not here")
+    standard, best = (
+        summarize(
+            tmp_path / "in.nii",
+            Options(request=Request(factor=100), quality=quality),
+        )["would_do"]["estimated_seconds"]
+        for quality in ("standard", "best")
+    )
+    assert 5 < best / standard < 8
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

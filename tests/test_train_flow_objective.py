@@ -27,6 +27,16 @@ def loss_of(values, truth, *, log_error=2.5, blend=None, similarity=15.0, motion
     return objective(prediction, truth, linear, similarity=similarity, motion=motion)
 
 
+def test_a_predicted_error_beyond_reason_is_pulled_back():
+    noisy, truth = images()
+    log_error = torch.full_like(truth, 12.0, requires_grad=True)
+    prediction = Prediction(noisy, log_error, noisy)
+    loss, _ = objective(prediction, truth, truth + 50, similarity=15.0, motion=1.0)
+    (gradient,) = torch.autograd.grad(loss, log_error)
+    # Of the logarithm alone: 0.1 of the mean over all voxels.
+    torch.testing.assert_close(gradient, torch.full_like(gradient, 0.1 / truth.numel()))
+
+
 def test_beyond_1000_hu_distances_are_a_quarter():
     values = torch.tensor([-3000.0, -1000.0, -500.0, 0.0, 999.0, 1000.0, 1400.0, 3000.0])
     expected = torch.tensor([-1500.0, -1000.0, -500.0, 0.0, 999.0, 1000.0, 1100.0, 1500.0])

@@ -77,8 +77,8 @@ def model_card(description: Description, weights: Path) -> str:
             "",
             "Two motions are estimated across a gap; the four slices around it are moved along "
             "them, and a convolutional network weighs moved and unmoved slices voxel by voxel, "
-            "adds what is left, and estimates its own error. `hrinet interpolate` mixes the result "
-            "with `flow`, and in noisy scans whose slices overlap with `cubic`.",
+            "adds what is left, and estimates its own error. In noisy scans whose slices overlap, "
+            "`hrinet interpolate` mixes the result with `cubic`.",
             "",
             "| | |",
             "|---|---|",

@@ -13,7 +13,7 @@ from hrinet.measured import refuse_synthetic
 from hrinet.plan.plan import check_request
 from hrinet.report.description import describe_gaps
 from hrinet.synthesize.engine import default_threads, gaps_at_once, slices_in_memory
-from hrinet.synthesize.registry import find_method
+from hrinet.synthesize.registry import WORK, find_method
 from hrinet.volume import SliceSource
 
 _BASE_MB = 150.0
@@ -91,7 +91,8 @@ def _forecast(job: Job) -> dict[str, Any]:
     threads = job.options.threads or default_threads()
     gaps = gaps_at_once(job.interpolator, threads)
     method = find_method(job.options.method, weights=job.options.weights)
-    work = job.plan.synthetic_count * method.seconds_a_slice + len(job.plan.slices) * _READ_SECONDS
+    a_slice = method.seconds_a_slice * WORK[job.options.quality]
+    work = job.plan.synthetic_count * a_slice + len(job.plan.slices) * _READ_SECONDS
     held = slices_in_memory(job.plan.slices, gaps=gaps)
     return {
         "method": job.interpolator.name,

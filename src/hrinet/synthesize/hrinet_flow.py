@@ -19,12 +19,11 @@ import numpy as np
 from hrinet.errors import RequestError
 from hrinet.synthesize.cubic import Cubic
 from hrinet.synthesize.fallback import blend, outside_window, touched
-from hrinet.synthesize.flow import Flow
 from hrinet.synthesize.flow_engine import FlowEngine, NetworkRun
 from hrinet.synthesize.interpolator import Estimated, Gap, WeightsId
+from hrinet.synthesize.overlap import Overlap
 from hrinet.synthesize.registry import Precision, Quality
 from hrinet.synthesize.scene import PLAIN, VIEWS, WINDOW, Scene, scene_of
-from hrinet.synthesize.second_opinion import SecondOpinion
 from hrinet.synthesize.slice_trust import SliceSigns, roughness
 from hrinet.synthesize.transfer import noise_sign
 from hrinet.synthesize.trial import SelfCheck, Trial
@@ -56,9 +55,7 @@ class HrinetFlow:
             graphs: of the network.
             runs_on: what computes; by default OpenVINO.
             precision: of the arithmetic.
-            quality: "standard" is the network, with the cubic where slices overlap; "best" is the
-                mean over all views of a gap, for as many times the work, mixed with ``flow``; see
-                :class:`SecondOpinion`.
+            quality: "best" is the mean over all views of a gap, for as many times the work.
 
         Raises:
             RequestError: if the engine does not have the precision.
@@ -76,7 +73,6 @@ class HrinetFlow:
         self._runs_on = runs_on
         self._used: Precision = "f32" if precision == "auto" and not runs_on.has_bf16 else precision
         self._views = VIEWS if quality == "best" else (PLAIN,)
-        self._flow = Flow() if quality == "best" else None
         description = graphs.description
         self.name = description.name
         self.weights = WeightsId(description.name, description.sha256)
@@ -148,7 +144,7 @@ class Unscaled(NamedTuple):
     """A slice with what the calibration alone says of it; arrays of shape (row, column), HU.
 
     Attributes:
-        values: of the slice.
+        values: of the slice; may be a view of a buffer that the next step overwrites.
         error: absolute, expected.
         half_width: of the 90 % interval.
         signs: of the slice.
@@ -182,7 +178,6 @@ class RunningFlow(HrinetFlow):
         self._graphs = owner._graphs
         self._runs_on = owner._runs_on
         self._views = owner._views
-        self._flow = owner._flow
         self._correction = Correction(*owner._graphs.calibration.unchecked)
         self.name = owner.name
         self.weights = owner.weights
@@ -288,12 +283,12 @@ class RunningFlow(HrinetFlow):
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
         measured = sum(map(roughness, inner)) / 2
-        others = SecondOpinion(scene, gap, t, roughness_hu=measured, flow=self._flow)
+        overlap = Overlap(scene, gap, t, roughness_hu=measured)
         estimates = self._estimates(scene, t, precision)
         for position, (values, log_error) in zip(t, estimates, strict=True):
             # Of a voxel that is the cubic's, the estimate is not the network's to make, but there
             # is no better one.
-            values = others.mixed(values)
+            values = overlap.mixed(values)
             own = roughness(values)
             if scene.outside.any():
                 values = blend(values, next(cubics), scene.outside)

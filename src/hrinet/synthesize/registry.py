@@ -28,6 +28,8 @@ Precision: TypeAlias = Literal["auto", "f32", "bf16"]
 Quality: TypeAlias = Literal["standard", "best"]
 """How much work a slice is worth; "best" takes several times as long and errs less."""
 
+WORK: dict[Quality, float] = {"standard": 1.0, "best": 7.0}
+"""Times the standard's; of the one method that has a choice (``benchmarks/best.py``)."""
 
 Device: TypeAlias = Literal["cpu", "cuda", "mps"]
 """What computes; those besides the CPU need PyTorch."""

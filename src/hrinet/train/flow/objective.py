@@ -22,7 +22,7 @@ _FLOOR_HU2 = 100.0
 _HU_A_DECIBEL = 10.0
 _RANGE_HU = 2000.0
 _LEAST_LOG, _MOST_LOG = -2.0, 8.0
-"""Of the predicted error, HU: beyond, its likelihood would be all noise."""
+"""Of the log of the predicted error, HU: beyond, its likelihood would be all noise."""
 
 
 def compressed(values: Tensor) -> Tensor:
