@@ -179,7 +179,7 @@ def rounding() -> str:
     for factor in FACTORS:
         exact, rounded = (
             interpolate(
-                volume_of(volume, 33).subset(range(0, 33, factor)),
+                volume.subset(range(0, len(volume), factor)),
                 factor=factor,
                 method="hrinet-flow",
                 precision=precision,

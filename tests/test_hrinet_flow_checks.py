@@ -37,13 +37,20 @@ class TestPrecision:
     """With a made-up processor, for few have bfloat16."""
 
     @pytest.fixture
-    def make(self):
+    def seen(self):
+        """Scenes that were run."""
+        return []
+
+    @pytest.fixture
+    def make(self, seen):
         def make(precision, *, has_bf16=True, off=0.0, spike=0.0):
             asked = []
+            seen.clear()
 
             class Run(NetworkRun):
                 def iterate(self, scene, t, precision, *, view=PLAIN):
                     asked.append((precision, len(t)))
+                    seen.append(scene)
                     values = np.zeros(scene.outside.shape, np.float32)
                     if precision == "bf16":
                         values += off
@@ -101,6 +108,17 @@ class TestPrecision:
         other = "f32" if chosen == "bf16" else "bf16"
         assert asked == [("f32", 1), ("bf16", 1), ("forget", other), *[(chosen, 3)] * 3]
         assert method.precision == chosen
+
+    def test_a_scan_is_tried_in_its_middle_in_a_gap_as_wide_as_its_own(self, make, seen):
+        method, asked = make("auto")
+        hidden = [Trial(make_gap(moving()), t, moving()[0]) for t in (0.3, 0.4, 0.2)]
+        with method.using(gaps=1, threads=1) as running:
+            running.check(iter(hidden))
+        assert asked[:2] == [("f32", 1), ("bf16", 1)]
+        # 5 mm, of which the hidden slice leaves 2: the slices around lie -5, 0, 2 and 5 mm away.
+        for scene in seen[:2]:
+            np.testing.assert_allclose(scene.offsets[0], [-2.5, 0, 1, 2.5])
+        assert asked[2:] == [("forget", "f32"), *[("bf16", 1)] * 3]
 
 
 class TestDamage:

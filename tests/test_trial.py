@@ -31,6 +31,16 @@ def test_every_second_slice_around_the_hidden_one():
     assert numbers(trials(volume_at([0.0, 2.0]), padding=None)) == []
 
 
+def test_half_of_its_gap_is_one_of_the_scan_s():
+    (trial,) = trials(volume_at([0.0, 1, 3, 7, 10, 12, 13]), padding=None, count=1)
+    assert numbers([trial]) == [([0, 2, 4, 6], 3)]
+    assert [int(values.flat[0]) for values in trial.half.slices] == [0, 2, 3, 4, 6]
+    assert trial.half.positions_mm == pytest.approx((0, 3, 7, 10, 13))
+    assert trial.half.width_mm == pytest.approx(4)
+    at_the_end = next(trials(volume_at([0.0, 2, 5]), padding=None)).half
+    assert (at_the_end.left, at_the_end.width_mm) == (0, pytest.approx(2))
+
+
 @given(st.integers(3, 80))
 def test_they_are_spread_over_the_scan(count):
     hidden = [number for _, number in numbers(trials(volume_at(np.arange(count)), padding=None))]

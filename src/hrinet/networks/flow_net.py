@@ -16,6 +16,7 @@ it to the result, and values far outside anything seen in training (metal, paddi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -272,7 +273,14 @@ def inside_share(t: Tensor) -> Tensor:
     return 1 - (1 - 4 * t * (1 - t)).square()
 
 
-def move(slices: Tensor, offsets: Tensor, motion: Tensor, t: Tensor) -> Tensor:
+def move(
+    slices: Tensor,
+    offsets: Tensor,
+    motion: Tensor,
+    t: Tensor,
+    *,
+    enlarge: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
     """The four slices, each moved to ``t``.
 
     Args:
@@ -281,6 +289,8 @@ def move(slices: Tensor, offsets: Tensor, motion: Tensor, t: Tensor) -> Tensor:
         motion: shape (batch, 4, row / 4, column / 4), pixels across the whole gap: along columns
             and rows, first for the two slices before the gap, then for the two after it.
         t: shape (batch,).
+        enlarge: makes the motion as large as the slices, given it and a grid of places from -1 to 1
+            (row, column, 2); by default bilinear interpolation, which does without the grid.
 
     Returns:
         Shape of ``slices``.
@@ -290,7 +300,8 @@ def move(slices: Tensor, offsets: Tensor, motion: Tensor, t: Tensor) -> Tensor:
     x = (torch.arange(columns, device=slices.device) + 0.5) * (2.0 / columns) - 1.0
     grid = torch.stack([x[None, :].expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1)
     of_grid = [motion[:, k : k + 1] * (2.0 / (columns, rows)[k % 2]) for k in range(4)]
-    shifts = _larger(torch.cat(of_grid, dim=1), 4)  # (batch, 4, row, column)
+    small = torch.cat(of_grid, dim=1)
+    shifts = enlarge(small, grid) if enlarge else _larger(small, 4)  # (batch, 4, row, column)
     moved = []
     for side in (0, 1):
         shift = shifts[:, 2 * side : 2 * side + 2].permute(0, 2, 3, 1)

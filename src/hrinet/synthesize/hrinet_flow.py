@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -128,7 +127,7 @@ class HrinetFlow:
             yield from running.synthesize_with_error(gap, t)
 
     def _decide(self, ready: NetworkRun, scene: Scene, t: float) -> Literal["f32", "bf16"]:
-        """Which precision to use: with "auto", after a trial on the first gap."""
+        """Which precision to use: with "auto", after a trial on the first gap that is asked for."""
         if self._used == "auto":
             exact, quick = (
                 ready.run(scene, (t,), precision)[0][0] for precision in ("f32", "bf16")
@@ -185,10 +184,11 @@ class RunningFlow(HrinetFlow):
 
     def check(self, trials: Iterator[Trial]) -> None:
         """Correct the estimates by hidden slices; see :class:`SelfChecking`."""
-        judged = [self._judged(trial) for trial in islice(trials, 1)]  # which decides the precision
+        hidden = list(trials)
+        if hidden:
+            self._precision(self._scene(hidden[len(hidden) // 2].half), 0.5)
         with ThreadPoolExecutor(self._gaps, "hrinet-check") as pool:
-            judged += pool.map(self._judged, trials)
-        judged = [one for one in judged if one.found.size]
+            judged = [one for one in pool.map(self._judged, hidden) if one.found.size]
         if not judged:
             return
         weights = self._graphs.calibration.slices
@@ -276,9 +276,8 @@ class RunningFlow(HrinetFlow):
         """
         if not t:
             return
-        scene = scene_of(gap, knows_thickness=self._graphs.knows_thickness)
-        with self._deciding:
-            precision = self._owner._decide(self._ready, scene, t[len(t) // 2])
+        scene = self._scene(gap)
+        precision = self._precision(scene, t[len(t) // 2])
         cubics = Cubic().synthesize(gap, t) if scene.outside.any() else iter(())
         rows, columns = scene.outside.shape
         inner = (scene.slices[0, slot, :rows, :columns] for slot in (1, 2))
@@ -297,6 +296,14 @@ class RunningFlow(HrinetFlow):
                 measured=measured, own=own, expected=float(error.mean()), t=position
             )
             yield Unscaled(values, error, half_width, signs, measured)
+
+    def _scene(self, gap: Gap) -> Scene:
+        return scene_of(gap, knows_thickness=self._graphs.knows_thickness)
+
+    def _precision(self, scene: Scene, t: float) -> Literal["f32", "bf16"]:
+        """The one to use; whoever asks first decides it by its gap."""
+        with self._deciding:
+            return self._owner._decide(self._ready, scene, t)
 
     def _estimates(
         self, scene: Scene, t: Sequence[float], precision: str

@@ -42,6 +42,26 @@ class Trial:
     truth: SliceArray
     padding: Mask | None = None
 
+    @property
+    def half(self) -> Gap:
+        """One of the gaps that there are before the slice is hidden: between it and the one before.
+
+        Half as wide as :attr:`gap`, it is what the method will be asked to fill.
+        """
+        before = self.gap.left + 1
+        t, start = self.t, self.gap.positions_mm[self.gap.left]
+        return Gap(
+            slices=(*self.gap.slices[:before], self.truth, *self.gap.slices[before:]),
+            positions_mm=(
+                *self.gap.positions_mm[:before],
+                start + t * (self.gap.positions_mm[before] - start),
+                *self.gap.positions_mm[before:],
+            ),
+            left=self.gap.left,
+            pixel_spacing_mm=self.gap.pixel_spacing_mm,
+            slice_thickness_mm=self.gap.slice_thickness_mm,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:

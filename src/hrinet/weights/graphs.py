@@ -45,6 +45,12 @@ DECODER_INPUTS = ("slices", *ENCODER_OUTPUTS, "offsets", "thickness", "t", "weig
 DECODER_OUTPUTS = ("values", "log_error")
 
 
+USUAL_STILL = (0.0, -0.4, -0.4, 0.0)
+USUAL_MOVING = (0.0, 0.36, 0.36, 0.0)
+"""Weights that unmoved and moved slices mostly have half-way across a gap, where it matters. The
+convolutions compute what differs from these, which bfloat16 rounds to finer steps."""
+
+
 class EncoderGraph(nn.Module):
     """From (1, 4, row, column) HU to what the decoder needs of a gap at any position."""
 
@@ -99,7 +105,10 @@ class DecoderGraph(nn.Module):
                 still, moving = torch.chunk((taps - taps.mean(0, keepdim=True)).flatten(0, 1), 2)
                 getattr(self.still, name).copy_(still)
                 getattr(self.moving, name).copy_(moving)
-                getattr(self.residual, name).copy_(of_residual * FINE_HU)
+                getattr(self.residual, name).copy_(of_residual)
+            for convolution, usual in ((self.still, USUAL_STILL), (self.moving, USUAL_MOVING)):
+                assert convolution.bias is not None
+                convolution.bias.sub_(torch.tensor(usual).repeat_interleave(4))
 
     def forward(
         self,
@@ -122,10 +131,12 @@ class DecoderGraph(nn.Module):
         hidden = _channels_first(motion) + decoder.motion_position(about)[:, :, None, None]
         small = decoder.motion_out(functional.relu(hidden))
         small = decoder.reach_px * torch.tanh(small / decoder.reach_px)
-        moved = _folded(move(slices, offsets, small, t))  # (1, row / 2, column / 2, 4, 4)
+        weighed = [slices[:, k : k + 1] * weights[:, k, None, None, None] for k in range(SLICES)]
+        cubic = weighed[0] + weighed[1] + weighed[2] + weighed[3]
+        moved = move(slices, offsets, small, t, enlarge=_sampled)
+        moved = _folded(moved - cubic)  # (1, row / 2, column / 2, 4, 4)
         plain_ones = torch.unflatten(folded, 3, (SLICES, 4))
-        plain = (plain_ones * weights[:, None, None, :, None]).sum(3)  # the cubic
-        moved = moved - plain[:, :, :, None]
+        plain = _folded(cubic).flatten(3)
         fine = (moved / FINE_HU).clamp(-FINE_LIMIT, FINE_LIMIT).flatten(3)
         seen = torch.cat([_channels_first(coarsely(plain)), _channels_first(fine)], dim=1)
         start = self.start(seen) + _channels_first(texture)
@@ -136,11 +147,22 @@ class DecoderGraph(nn.Module):
             torch.unflatten(_channels_last(taps(hidden)), 3, (SLICES, 4))
             for taps in (self.still, self.moving)
         )
+        still, moving = (
+            taps + torch.tensor(usual)[:, None]
+            for taps, usual in ((still, USUAL_STILL), (moving, USUAL_MOVING))
+        )
         change = (still * (plain_ones - plain[:, :, :, None]) + moving * moved).sum(3)
-        change = change + _channels_last(self.residual(hidden))
+        change = change + _channels_last(self.residual(hidden)) * FINE_HU
         values = plain + inside_share(t)[:, None, None, None] * change
         error = decoder.error_out(functional.relu(decoder.error_in(hidden)))
         return _unfolded(values), _unfolded(_channels_last(error))
+
+
+def _sampled(x: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear interpolation by sampling, which engines leave in float32, and are faster at."""
+    return functional.grid_sample(
+        x, grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )
 
 
 def _channels_last(x: Tensor) -> Tensor:
