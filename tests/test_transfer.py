@@ -19,8 +19,13 @@ TRANSFER = Transfer.of(VALUES)
 
 def test_known_weights_give_known_factors():
     error, half_width = TRANSFER.factors(thickness=0.5, noise=0.4)
-    assert error == pytest.approx(math.exp(-0.3 - 0.25 + 0.08))
-    assert half_width == pytest.approx(math.exp(-0.1 - 0.35 + 0.04))
+    assert error == pytest.approx(math.exp(-0.3 - 0.05 + 0.08))
+    assert half_width == pytest.approx(math.exp(-0.1 - 0.07 + 0.04))
+
+
+def test_slices_apart_have_nothing_to_do_with_one_another():
+    far, near = (TRANSFER.factors(thickness=t, noise=0.4) for t in (0.1, 0.4))
+    assert far == near == pytest.approx((math.exp(-0.3 + 0.08), math.exp(-0.1 + 0.04)))
 
 
 @pytest.mark.parametrize("unknown", [None, 0.0, -1.0, math.nan, math.inf])

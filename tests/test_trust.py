@@ -147,9 +147,9 @@ def test_the_transfer_is_of_the_gap_to_be_filled(gap_mm, share, thickness_mm):
     there = correction.transferred(transfer, gap_mm=gap_mm, thickness_mm=thickness_mm)
     logs = -0.4 + 0.075, -0.2 + 0.045
     if thickness_mm is not None:
-        over = 1.5 / gap_mm
+        over = max(1.5 / gap_mm - 0.4, 0)
         logs = -0.3 - 0.5 * over + 0.06, -0.1 - 0.7 * over + 0.03
-    least = np.log(0.4)
+    least = np.log(0.35)
     assert there.error == pytest.approx(1.5 * np.exp(share * max(logs[0], least)), rel=1e-4)
     assert there.half_width == pytest.approx(2 * np.exp(share * max(logs[1], least)), rel=1e-4)
     assert (there.gap_mm, there.noise, there.level) == (5.0, 0.3, 0.2)

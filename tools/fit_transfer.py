@@ -7,7 +7,7 @@ into the package; the fit is added to it, to be shipped once more. Slices in the
 training scans and of the validation scan are hidden, and the method fills the gaps as a user's:
 with its check on the slices that are left, which lie in gaps of twice the width. What was found in
 the gaps, over what the check makes of the calibration, is the transfer that was wanted; it is
-fitted to slice thickness over gap and to how much of the error is noise (least squares on
+fitted to how much slices overlap and to how much of the error is noise (least squares on
 logarithms, every scan counts alike). Scans as they are taken lie with gaps as wide as their slices
 are thick, or less, which no thinned scan does: means of several thin slices stand for those. That
 errors of training scans are too small does not matter,
@@ -31,7 +31,7 @@ import hrinet
 from hrinet.evaluate.thickened import thickened
 from hrinet.synthesize.engine import default_threads
 from hrinet.synthesize.hrinet_flow import HrinetFlow
-from hrinet.synthesize.transfer import Transfer
+from hrinet.synthesize.transfer import Transfer, overlap_sign
 from hrinet.synthesize.trial import prove
 from hrinet.weights import packaged_weights
 from hrinet.weights.flow import FlowGraphs, load_flow
@@ -124,7 +124,7 @@ def solved(cells: list[Cell], part: int, *, with_thickness: bool) -> list[float]
     """Offset and weights of one part of the transfer; every scan counts alike."""
     if with_thickness:
         cells = [cell for cell in cells if cell.thickness is not None]
-    rows = [[1.0, cell.thickness or 0.0, cell.noise] for cell in cells]
+    rows = [[1.0, overlap_sign(cell.thickness or 0.0), cell.noise] for cell in cells]
     signs = np.array(rows)[:, [0, 1, 2] if with_thickness else [0, 2]]
     wanted = np.log([cell.wanted[part] for cell in cells])
     weights = np.array([sum(other.scan == cell.scan for other in cells) for cell in cells]) ** -0.5

@@ -82,7 +82,7 @@ def interpolate(
         uncertainty: estimate how far each voxel can be trusted, for :attr:`Volume.uncertainty`;
             needs a method that estimates its error, and memory for two float32 volumes more.
         precision: of a network's arithmetic.
-        quality: how much work a slice is worth; ``"best"`` takes 6 to 8 times as long and errs
+        quality: how much work a slice is worth; ``"best"`` takes 3 to 8 times as long and errs
             a little less.
         device: what runs a network; other than the CPU needs PyTorch.
         threads: cores to use; by default all.

@@ -150,7 +150,7 @@ def interpolate(
         typer.Option(
             metavar="standard|best",
             help="How much work a slice is worth: with hrinet-flow, best looks at every gap in "
-            "eight ways, takes 6 to 8 times as long and errs less.",
+            "eight ways, takes 3 to 8 times as long and errs less.",
         ),
     ] = "standard",
     device: Annotated[

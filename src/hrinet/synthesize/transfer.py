@@ -13,11 +13,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-LEAST, MOST = 0.4, 1.25
+LEAST, MOST = 0.35, 1.25
 """Scans unlike those of the fit are not believed beyond these factors."""
 
 _LEAST_HU = 0.1
 """Less is no error; a phantom without any must not divide by zero."""
+
+
+APART = 0.4
+"""Thickness over the width of the gap up to which slices have nothing to do with one another."""
+
+
+def overlap_sign(thickness: float) -> float:
+    """How much slices overlap; 0 where they are apart.
+
+    Args:
+        thickness: of the slices over the width of the gap.
+    """
+    return max(thickness - APART, 0.0)
 
 
 def noise_sign(*, roughness: float, found: float) -> float:
@@ -37,17 +50,17 @@ class TransferWeights:
 
     Attributes:
         offset: where both signs are 0.
-        thickness: weight of slice thickness over width of the gap.
+        overlap: weight of :func:`overlap_sign`.
         noise: weight of :func:`noise_sign`.
     """
 
     offset: float = 0.0
-    thickness: float = 0.0
+    overlap: float = 0.0
     noise: float = 0.0
 
     def factor(self, *, thickness: float, noise: float) -> float:
         """Of a scan and a gap, from :data:`LEAST` to :data:`MOST`."""
-        log = self.offset + self.thickness * thickness + self.noise * noise
+        log = self.offset + self.overlap * overlap_sign(thickness) + self.noise * noise
         return math.exp(min(max(log, math.log(LEAST)), math.log(MOST)))
 
 
@@ -72,7 +85,7 @@ class Transfer:
         """From plain values, as in the description of weights.
 
         Args:
-            values: ``error`` and ``half_width``, each of offset, weight of the thickness and weight
+            values: ``error`` and ``half_width``, each of offset, weight of the overlap and weight
                 of the noise; ``error_alone`` and ``half_width_alone``, each of offset and weight of
                 the noise. Two numbers are factors for all scans, as older weights have them.
 
