@@ -19,9 +19,9 @@ def cells(error, half_width, *, scans=12, seed=0):
     rng = np.random.default_rng(seed)
     made = []
     for scan in range(scans):
-        noise, thick = rng.normal(0, 0.4), rng.uniform(0.3, 1.6)
+        noise, thick = rng.normal(0, 0.4), rng.uniform(0.3, 2.6)
         for factor in (2, 3, 4)[: 1 + scan % 3]:
-            signs = np.array([1.0, thick / factor, noise])
+            signs = np.array([1.0, max(thick / factor - 0.4, 0.0), noise])
             shares = np.linspace(0, 1 / 0.9, 20_001) * np.exp(signs @ half_width)
             made.append(
                 fit_transfer.Cell(
