@@ -7,7 +7,7 @@ asked to make up for it. Run: python benchmarks/ablation.py
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -156,6 +156,22 @@ def hidden_gaps(volume: Volume, factor: int) -> list[tuple[Scene, float, np.ndar
     return found
 
 
+def beside_the_first(found: Mapping[str, Sequence[float]]) -> list[list[str]]:
+    """Rows of a table: PSNR and SSIM by turns, and their differences from the first row's."""
+    whole = next(iter(found.values()))
+    digits = (2, 4) * (len(whole) // 2)
+    return [
+        [
+            name,
+            *(
+                f"{value:.{n}f} ({value - full:+.{n}f})"
+                for value, full, n in zip(values, whole, digits, strict=True)
+            ),
+        ]
+        for name, values in found.items()
+    ]
+
+
 def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(default_threads())
@@ -181,17 +197,6 @@ def main() -> None:
                 float(np.mean([psnr(a, b, data_range=2000) for a, b in pairs])),
                 float(np.mean([ssim(a, b, data_range=2000) for a, b in pairs])),
             ]
-    whole = scores[VARIANTS[0].name]
-    rows = [
-        [
-            name,
-            *(
-                f"{value:.{digits}f} ({value - full:+.{digits}f})"
-                for value, full, digits in zip(values, whole, (2, 4) * len(FACTORS), strict=True)
-            ),
-        ]
-        for name, values in scores.items()
-    ]
     head = ["hrinet-flow", *(f"{what}, x{f}" for f in FACTORS for what in ("PSNR, dB", "SSIM"))]
     parts = [
         "# What the parts of hrinet-flow are worth",
@@ -204,7 +209,7 @@ def main() -> None:
         "parts never learnt to make up for what is off, so that the table says what the network "
         "relies on, which is more than what a part would be missed in a training without it.",
         "",
-        table(head, rows),
+        table(head, beside_the_first(scores)),
     ]
     publish("ablation", "\n".join(parts))
 

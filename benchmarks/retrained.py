@@ -14,7 +14,15 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from ablation import GAPS, SERIES, Variant, hidden_gaps, no_thickness, synthesized
+from ablation import (
+    GAPS,
+    SERIES,
+    Variant,
+    beside_the_first,
+    hidden_gaps,
+    no_thickness,
+    synthesized,
+)
 from common import ct, machine, publish, table
 
 import hrinet
@@ -146,17 +154,6 @@ def main() -> None:
             for score in scores(network, training.scored, volume, averaged, factor)
         ]
         print(training.name, found[training.name], flush=True)
-    whole = found[TRAININGS[0].name]
-    rows = [
-        [
-            name,
-            *(
-                f"{value:.{digits}f} ({value - full:+.{digits}f})"
-                for value, full, digits in zip(values, whole, (2, 4) * len(CASES), strict=True)
-            ),
-        ]
-        for name, values in found.items()
-    ]
     head = ["trained with", *(f"{what}, {name}" for name, *_ in CASES for what in ("PSNR", "SSIM"))]
     budget = "{steps} steps of {batch} crops of {crop} x {crop} pixels".format(**BUDGET)
     publish(
@@ -176,7 +173,7 @@ def main() -> None:
                 "many crops: what is learnt late does not show here, and what the variations of "
                 "the data are worth on scans unlike the training scans shows little.",
                 "",
-                table(head, rows),
+                table(head, beside_the_first(found)),
             ]
         ),
     )
