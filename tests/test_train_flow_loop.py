@@ -15,7 +15,15 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("yaml")
 
 import hrinet  # noqa: E402
-from flow_tools import TINY, make_scans, one_thread, save_flow, told  # noqa: E402, F401
+from flow_tools import (  # noqa: E402
+    TINY,
+    make_gaps,
+    make_scans,
+    one_thread,  # noqa: F401
+    perturbed,
+    save_flow,
+    told,
+)
 from hrinet.errors import InputError, RequestError, RunError  # noqa: E402
 from hrinet.networks.flow_net import FlowNet, FlowNetConfig  # noqa: E402
 from hrinet.train.checkpoint import checkpoints, newest_snapshot  # noqa: E402
@@ -234,6 +242,41 @@ def test_it_starts_from_other_weights(manifest, tmp_path):
     with pytest.raises(InputError, match="does not fit the network of this configuration"):
         train_flow(again)
     assert not (tmp_path / "more").exists()
+
+
+def test_it_starts_from_weights_of_fewer_blocks(manifest, tmp_path):
+    sizes = {name: TINY[name] for name in ("coarse_width", "fine_width", "decoder_width")}
+    network = perturbed(FlowNetConfig(**sizes, reach_px=TINY["reach_px"], decoder_blocks=1))
+    path = tmp_path / "start.safetensors"
+    save_flow(path, network)
+    deeper = tiny(manifest, tmp_path / "run", steps=1, learning_rate=1e-9, start_from=str(path))
+    deeper = replace(deeper, decoder_blocks=3, encoder_blocks=2)
+    tensors, _ = read_weights(train_flow(deeper).weights)
+    larger = FlowNet(deeper.network())
+    larger.load_state_dict(tensors)
+    gap = make_gaps([-1.0, 0.0, 1.0, 2.0])
+    expected, found = network(*gap), larger(*gap)
+    torch.testing.assert_close(found.values, expected.values, atol=1e-2, rtol=0)
+    torch.testing.assert_close(found.log_error, expected.log_error, atol=1e-3, rtol=0)
+    for name in ("decoder.blocks.2", "encoder.texture.1"):
+        assert tensors[f"{name}.first.weight"].abs().max() > 0.01  # or it could never learn
+    shallower = replace(deeper, output=str(tmp_path / "other"), encoder_blocks=1)
+    save_flow(path, larger)
+    with pytest.raises(InputError, match="does not fit the network of this configuration"):
+        train_flow(shallower)
+
+
+def test_a_run_with_muon_resumes_bit_exact(manifest, tmp_path):
+    config = tiny(manifest, tmp_path / "whole", optimizer="muon")
+    train_flow(config)
+    cut = replace(config, output=str(tmp_path / "cut"))
+    train_flow(cut, progress=lambda step, *_: step == 3 and os.kill(os.getpid(), signal.SIGTERM))
+    assert newest_snapshot(tmp_path / "cut").step == 4  # the signal ends the step after
+    assert train_flow(cut).step == 6
+    assert same(tensors_after(tmp_path / "whole"), tensors_after(tmp_path / "cut"))
+    plain = replace(config, output=str(tmp_path / "plain"), optimizer="adamw")
+    train_flow(plain)
+    assert not same(tensors_after(tmp_path / "whole"), tensors_after(tmp_path / "plain"))
 
 
 def test_bad_requests_are_one_sentence(manifest, tmp_path):

@@ -37,6 +37,7 @@ class FlowTrainConfig:
     minutes: float | None = None  # the schedule takes this time, whatever the steps; see schedule()
     batch: int = 64  # crops a step
     crop: int = 128  # side, pixels, a multiple of 16
+    optimizer: Literal["adamw", "muon"] = "adamw"  # see hrinet.train.flow.optimizer
     learning_rate: float = 1e-3  # the peak, after the warm-up; falls to 1 % along a cosine
     warm_up: int = 500  # steps
     weight_decay: float = 1e-4
@@ -68,7 +69,7 @@ class FlowTrainConfig:
     # Output.
     output: str = ""  # folder of checkpoints, log and weights; runs/NAME if empty
     resume: Literal["auto", "never"] = "auto"
-    start_from: str = ""  # weights to begin with, a safetensors file
+    start_from: str = ""  # a safetensors file; blocks that it lacks do nothing at first
     checkpoint_every: int = 1000
     log_every: int = 100
     max_minutes: float | None = None  # then checkpoint and stop, wherever in the schedule

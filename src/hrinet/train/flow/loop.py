@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,7 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 
 from hrinet.errors import InputError, RequestError, RunError
 from hrinet.networks.flow_net import FlowNet
@@ -27,6 +28,7 @@ from hrinet.train.flow.choices import fingerprint
 from hrinet.train.flow.config import MAY_CHANGE, FlowTrainConfig
 from hrinet.train.flow.export import export_flow
 from hrinet.train.flow.objective import objective
+from hrinet.train.flow.optimizer import Muon
 from hrinet.train.flow.samples import Batch, Samples, Scan
 from hrinet.train.flow.scans import load_scans
 from hrinet.train.folders import make_folder, require_no_file
@@ -36,6 +38,9 @@ from hrinet.train.processes import in_one_line
 from hrinet.train.resume import require_same_data, snapshot_to_resume
 from hrinet.train.stopping import Result, stopping
 from hrinet.weights.files import read_weights
+
+_BLOCK = re.compile(r"(decoder\.blocks|encoder\.texture)\.\d+\.")
+"""Names of weights in blocks, of which there may be any number."""
 
 _OUTLIER = 20.0
 """A gradient this many times the clip is of a batch that teaches nothing; it is left out."""
@@ -163,9 +168,7 @@ class _Player:
         for each in (self.network, self.average):
             each.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.networks = {"network": self.network, "average": self.average}
-        self.optimizer = AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-        )
+        self.optimizer = _optimizer(self.network, config)
         self._parameters: list[Tensor] = list(self.network.parameters())
         self._averages: list[Tensor] = list(self.average.parameters())
         self._sums: dict[str, Tensor] = {}
@@ -174,8 +177,12 @@ class _Player:
         self._outliers = torch.zeros((), device=fabric.device)
 
     def start_from(self, path: Path) -> None:
-        """Take weights of an earlier training over."""
+        """Take weights of an earlier training over, of as many blocks or fewer."""
         tensors, _ = read_weights(path)
+        for name, parameter in self.network.named_parameters():
+            if name not in tensors and _BLOCK.match(name):
+                is_last = ".second." in name  # of zeros, what enters a block leaves it
+                tensors[name] = torch.zeros_like(parameter) if is_last else parameter.detach()
         try:
             self.network.load_state_dict(tensors)
         except RuntimeError as error:
@@ -248,6 +255,13 @@ class _Player:
         """Everything that a later run needs to go on."""
         optimizers = {"network": self.optimizer}
         return take_snapshot(step=step, networks=self.networks, optimizers=optimizers, facts=facts)
+
+
+def _optimizer(network: FlowNet, config: FlowTrainConfig) -> Optimizer:
+    rate, decay = config.learning_rate, config.weight_decay
+    if config.optimizer == "muon":
+        return Muon(network, lr=rate, weight_decay=decay)
+    return AdamW(network.parameters(), lr=rate, weight_decay=decay)
 
 
 def _samples(
