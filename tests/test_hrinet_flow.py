@@ -285,11 +285,11 @@ def test_on_real_ct_it_is_the_trained_network(running):
 
 
 def test_what_is_padded_reaches_no_farther_than_the_rim(running):
-    """305 and 310 pixels are no multiples of 16; zeros in the padding would reach 100 pixels."""
+    """305 and 310 pixels are no multiples of 16; zeros in the padding would reach 110 pixels."""
     slices, positions = real_slices([30, 33, 36, 39])
     whole = only(running, make_gap([s[:320, :320] for s in slices], positions))
     part = only(running, make_gap([s[:310, :305] for s in slices], positions))
-    assert np.abs(part - whole[:310, :305])[:200, :200].max() < 0.1
+    assert np.abs(part - whole[:310, :305])[:195, :195].max() < 0.05
 
 
 @pytest.mark.parametrize(("gaps", "threads"), [(1, 1), (2, 1), (1, 2)])
