@@ -88,8 +88,6 @@ TRAININGS = (
     Training("no other kernels, no noise", {"smooth": 0.0, "sharp": 0.0, "noise": 0.0}),
     Training("no larger pixels", {"coarse": 0.0}),
     Training("one block in the decoder instead of two", {"decoder_blocks": 1}),
-    Training("three blocks in the decoder instead of two", {"decoder_blocks": 3}),
-    Training("Muon instead of AdamW", {"optimizer": "muon"}),
 )
 
 
